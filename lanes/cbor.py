@@ -1,0 +1,64 @@
+"""Deterministic CBOR (RFC 8949 §4.2): one value, one byte string. Everything signed or hashed goes through here.
+
+Only the plain types: int, float, str, bytes, bool, None, list, dict with int keys. Maps have small integer keys, so that
+length-first and bytewise key order are the same order.
+"""
+
+from typing import Any, Final
+
+import cbor2
+
+from cython_ext import WireError
+
+DEPTH_MAX: Final = 8  # our deepest message has 5; a hostile nest must not recurse
+
+
+def encode(value: Any) -> bytes:
+    """The one deterministic encoding of `value`."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def decode(data: bytes) -> Any:
+    """The value, or WireError when the bytes are not its deterministic encoding (a trailing byte included)."""
+    return _decode(data, text_keys=False)
+
+
+def encode_document(value: Any) -> bytes:
+    """A whole document (the plan): text keys are allowed, in length-first order."""
+    return encode(value)
+
+
+def decode_document(data: bytes) -> Any:
+    """As `decode`, but maps may have text keys."""
+    return _decode(data, text_keys=True)
+
+
+def _decode(data: bytes, *, text_keys: bool) -> Any:
+    try:
+        value = cbor2.loads(data)
+    except (cbor2.CBORDecodeError, ValueError, RecursionError, OverflowError, TypeError, MemoryError) as error:
+        raise WireError("cbor", str(error)[:80]) from None
+    _plain(value, DEPTH_MAX, (int, str) if text_keys else (int,))
+    if encode(value) != data:
+        raise WireError("cbor", "not the deterministic encoding")
+    return value
+
+
+def _plain(value: Any, depth: int, keys: tuple[type, ...]) -> None:
+    if depth == 0:
+        raise WireError("cbor", f"nested deeper than {DEPTH_MAX}")
+    if value is None or isinstance(value, (bool, float, str, bytes)):
+        return
+    if isinstance(value, int):
+        if not -(1 << 63) <= value < 1 << 64:
+            raise WireError("cbor", "integer beyond 64 bits")
+    elif isinstance(value, list):
+        for item in value:
+            _plain(item, depth - 1, keys)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, keys) or isinstance(key, bool):
+                raise WireError("cbor", "a map key is not of our kind")
+            _plain(item, depth - 1, keys)
+    else:
+        raise WireError("cbor", f"type {type(value).__name__} is not ours")

@@ -1,0 +1,116 @@
+"""A service's control socket: a Unix socket of mode 0660 that speaks JSON, one request and one answer a line (design §5).
+
+A request is {"verb": …, "args": {…}} and the answer {"ok": true, "result": …} or {"ok": false, "error": …, "code": …}. What a
+person does carries that person's signature in `args` (base64 of an ACT or APPROVAL envelope): the socket's mode keeps strangers
+out, the signature says who it was.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from cython_ext import BuciumError, ConfigError, WireError
+
+LINE_BYTES_MAX: Final = 1 << 20  # a long alarm list is 200 kB
+CLIENTS_MAX: Final = 32  # people and their tools on one machine
+ANSWER_TIMEOUT_S: Final = 15.0
+
+Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class ControlError(BuciumError):
+    """The service refused, or is not there. `code` is a stable short word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+@asynccontextmanager
+async def serve(path: Path, verbs: dict[str, Handler]) -> AsyncIterator[None]:
+    """Answer `verbs` on the socket `path` while the context lasts. A handler's BuciumError is its answer."""
+    clients = 0
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal clients
+        clients += 1
+        try:
+            if clients > CLIENTS_MAX:
+                await _send(writer, _refusal("busy", f"more than {CLIENTS_MAX} clients"))
+                return
+            while line := await reader.readline():
+                await _send(writer, await _answer(line, verbs))
+        except (ValueError, ConnectionError, asyncio.IncompleteReadError):
+            return  # an over-long line, or the client has gone: its trouble, not ours
+        finally:
+            clients -= 1
+            writer.close()
+
+    path.unlink(missing_ok=True)
+    before = os.umask(0o117)
+    try:
+        server = await asyncio.start_unix_server(client, path, limit=LINE_BYTES_MAX)
+    except OSError as error:
+        raise ConfigError(f"cannot open the control socket: {error.strerror}", source=str(path)) from None
+    finally:
+        os.umask(before)
+    try:
+        yield
+    finally:
+        server.close()
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+async def _answer(line: bytes, verbs: dict[str, Handler]) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+        handler = verbs[request["verb"]]
+        args = request.get("args", {})
+        if not isinstance(args, dict):
+            raise TypeError
+    except KeyError:
+        return _refusal("unknown-verb", f"this service knows: {', '.join(sorted(verbs))}")
+    except (ValueError, TypeError, RecursionError):
+        return _refusal("malformed", 'a request is one line of JSON: {"verb": …, "args": {…}}')
+    try:
+        return {"ok": True, "result": await handler(args)}
+    except (ControlError, WireError) as error:
+        return _refusal(error.code, str(error))
+    except BuciumError as error:
+        return _refusal("refused", str(error))
+
+
+def _refusal(code: str, message: str) -> dict[str, Any]:
+    return {"ok": False, "code": code, "error": message}
+
+
+async def _send(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
+    writer.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+    await writer.drain()
+
+
+def ask(path: Path, verb: str, **args: Any) -> Any:
+    """One request from a command line; ControlError when the service refuses or is not there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(ANSWER_TIMEOUT_S)
+        try:
+            client.connect(str(path))
+            client.sendall(json.dumps({"verb": verb, "args": args}).encode() + b"\n")
+            with client.makefile("rb") as file:
+                line = file.readline(LINE_BYTES_MAX)
+        except OSError as error:
+            raise ControlError("no-service", f"no service answers at {path} ({error}); is it running?") from None
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        raise ControlError("no-answer", f"the service at {path} closed without an answer") from None
+    if not answer.get("ok"):
+        raise ControlError(str(answer.get("code", "refused")), str(answer.get("error", "refused")))
+    return answer.get("result")

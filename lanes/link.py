@@ -1,0 +1,188 @@
+"""One MQTT connection (3.1.1) behind one small port, with manual acknowledgement. The only file that knows the client library.
+
+Why manual: the library acknowledges an inbound QoS 1 message before our code has seen it, so a crash would lose it
+(libraries.md §a, measured). We acknowledge after our own commit. No reconnection here: whoever holds a link decides when
+and how to dial again, and a lost link is `LinkDown`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import aiomqtt
+from pydantic import Field
+
+from cython_ext import BuciumError, ConfigError
+
+from .keys import secret_bytes
+from .settings import Settings
+
+QUEUE_MAX: Final = 4096  # messages received and not yet handled; beyond it TCP holds the sender back, or QoS 0 is shed
+INFLIGHT_MAX: Final = 20  # concurrent QoS 1 publishes: more starve the loop (aiomqtt#365)
+
+logging.getLogger("mqtt").setLevel(logging.ERROR)  # it warns at each publish beyond ten pending
+
+
+class LinkDown(BuciumError):
+    """The connection is gone, or could not be made; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker publishes when the connection dies."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A received message. `token` is for `Link.ack`."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    token: int = 0
+
+
+class Link(Protocol):
+    """An open connection."""
+
+    async def subscribe(self, *filters: tuple[str, int]) -> None:
+        """Subscribe to (filter, QoS) pairs; returns when the broker has answered."""
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
+        """Hand over (QoS 0) or hand over and be PUBACKed (QoS 1). A PUBACK is no promise of delivery."""
+
+    def messages(self) -> AsyncIterator[Message]:
+        """What arrives; ends by LinkDown."""
+
+    def ack(self, message: Message) -> None:
+        """PUBACK a QoS 1 message, once it is safe with us."""
+
+
+class Connector(Protocol):
+    """Makes links to one broker."""
+
+    def connect(
+        self, client_id: str, will: Will | None = None, *, clean: bool = True
+    ) -> AbstractAsyncContextManager[Link]:
+        """Connect; LinkDown when that fails. Leaving the context disconnects."""
+
+
+class BrokerSettings(Settings):
+    """`[broker]` of node.toml and controller.toml."""
+
+    host: str = Field("127.0.0.1", description="name or address of the MQTT broker")
+    port: int = Field(1883, ge=1, le=65535)
+    ca: Path | None = Field(None, description="PEM of the broker's CA; its presence turns TLS on")
+    certificate: Path | None = Field(None, description="PEM of our client certificate")
+    key: Path | None = Field(None, description="PEM of its private key, mode 0600")
+    username: str | None = Field(None, description="only for brokers without client certificates")
+    password_file: Path | None = Field(None, description="file of mode 0600 with the password")
+    keepalive_s: int = Field(10, ge=2, le=60)
+    timeout_s: float = Field(10.0, gt=0, le=60, description="how long a connect, subscribe or publish may take")
+
+
+class MqttConnector:
+    """Links over the network."""
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self._settings = settings
+        self._tls = _tls(settings)
+        password = settings.password_file
+        self._password = secret_bytes(password).decode().strip() if password else None
+
+    @asynccontextmanager
+    async def connect(
+        self, client_id: str, will: Will | None = None, *, clean: bool = True
+    ) -> AsyncIterator["MqttLink"]:
+        settings = self._settings
+        client = aiomqtt.Client(
+            settings.host,
+            settings.port,
+            identifier=client_id,
+            clean_session=clean,
+            will=aiomqtt.Will(will.topic, will.payload, will.qos, will.retain) if will else None,
+            username=settings.username,
+            password=self._password,
+            tls_context=self._tls,
+            keepalive=settings.keepalive_s,
+            timeout=settings.timeout_s,
+            max_queued_incoming_messages=QUEUE_MAX,
+            max_inflight_messages=INFLIGHT_MAX,
+        )
+        client._client.manual_ack_set(True)
+        try:
+            await client.__aenter__()
+        except (aiomqtt.MqttError, OSError) as error:
+            raise LinkDown(f"no connection to {settings.host}:{settings.port}: {error}") from None
+        try:
+            yield MqttLink(client)
+        finally:
+            with contextlib.suppress(aiomqtt.MqttError, OSError):
+                await client.__aexit__(None, None, None)
+
+
+class MqttLink:
+    """One aiomqtt client, as our port."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self._client = client
+        self._slots = asyncio.Semaphore(INFLIGHT_MAX)
+
+    async def subscribe(self, *filters: tuple[str, int]) -> None:
+        try:
+            granted: Any = await self._client.subscribe(list(filters))
+        except aiomqtt.MqttError as error:
+            raise LinkDown(f"subscribe failed: {error}") from None
+        codes = [int(getattr(code, "value", code)) for code in granted]
+        if any(code >= 128 for code in codes):
+            refused = [f for (f, _), code in zip(filters, codes, strict=False) if code >= 128]
+            raise LinkDown(f"the broker refused the subscription to {', '.join(refused)}")
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
+        try:
+            async with self._slots:
+                await self._client.publish(topic, payload, qos=qos, retain=retain)
+        except (aiomqtt.MqttError, ValueError) as error:
+            raise LinkDown(f"publish failed: {error}") from None
+
+    async def messages(self) -> AsyncIterator[Message]:
+        try:
+            async for message in self._client.messages:
+                payload = message.payload if isinstance(message.payload, bytes) else b""
+                yield Message(message.topic.value, payload, message.qos, message.retain, message.mid)
+        except aiomqtt.MqttError as error:
+            raise LinkDown(f"connection lost: {error}") from None
+        raise LinkDown("connection ended")
+
+    def ack(self, message: Message) -> None:
+        if message.qos:
+            self._client._client.ack(message.token, message.qos)
+
+
+def _tls(settings: BrokerSettings) -> ssl.SSLContext | None:
+    if settings.ca is None:
+        if settings.certificate or settings.key:
+            raise ConfigError("broker.certificate and broker.key need broker.ca, the CA that signed the broker's")
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(settings.ca))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.certificate:
+            if settings.key:
+                secret_bytes(settings.key)
+            context.load_cert_chain(settings.certificate, settings.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"broker: cannot use these certificates: {error}") from None
+    return context

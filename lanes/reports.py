@@ -1,0 +1,276 @@
+"""Bodies of the messages a node sends: events (durable, acked) and state reports (what is true now).
+
+Bodies are CBOR lists, in the order of the fields here; `docs/wire.md` has them as tables.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+from cython_ext import Cause, ClockQuality, ClockSource, Level, Reason, Trouble
+
+from . import fields
+from .identity import DIGEST_BYTES, INCIDENT_BYTES, STORE_ID_BYTES
+
+EVIDENCE_MAX: Final = 16  # members of a vote named in one event: keeps it within 300 bytes
+STATE_ROWS_MAX: Final = 10  # rows of one state report: keeps it within 300 bytes
+REFERENCE_BYTES: Final = 8
+
+
+class EventKind(IntEnum):
+    """What an event tells."""
+
+    TRANSITION = 1
+    RECEIPT = 2  # the answer to an order, and each step of a siren
+    TROUBLE = 3  # of the node itself: clock, disk, plan, link, key
+    BOOT = 4
+
+
+class Stage(IntEnum):
+    """Steps of an activation, and the answers to an order (design §2.4; proof: what was measured)."""
+
+    REFUSED = 0
+    ACCEPTED = 1
+    ARMED = 2
+    SOUNDING = 3  # measured, where the siren can be measured
+    DONE = 4
+    FAILED = 5
+    STOPPED = 6
+    ALREADY = 7  # this incident sounds, or has sounded, here
+    UNORDERED = 8  # it sounds, and nobody ordered it: a security alarm
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionData:
+    """A point's (or group's) change. `evidence` counts points in the order of the plan."""
+
+    point: str
+    cause: Cause
+    was: Level
+    level: Level
+    value: float
+    reason: Reason
+    trouble: Trouble
+    evidence: tuple[int, ...] = ()
+
+    def pack(self) -> list[Any]:
+        heads = [self.point, int(self.cause), int(self.was), int(self.level), self.value]
+        return [*heads, int(self.reason), int(self.trouble), list(self.evidence)]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "TransitionData":
+        point, cause, was, level, measured, reason, trouble, evidence = fields.row(value, 8, "transition")
+        return cls(
+            fields.name(point, "point"),
+            fields.one_of(Cause, cause, "cause"),
+            fields.one_of(Level, was, "was"),
+            fields.one_of(Level, level, "level"),
+            fields.number(measured, "value"),
+            fields.one_of(Reason, reason, "reason"),
+            Trouble(fields.natural(trouble, "trouble", 0xFFFF)),
+            fields.many(evidence, EVIDENCE_MAX, "evidence", lambda v: fields.natural(v, "point index", 1 << 20)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptData:
+    """A siren's answer or step. `order` is the first 8 bytes of the order's SHA-256, zeros for a reflex."""
+
+    siren: str
+    order: bytes
+    stage: Stage
+    reason: str  # a code of docs/receipts.md, never free text
+    incident: bytes
+    order_epoch: int
+    measured: bool = False  # whether SOUNDING or DONE rests on a measurement
+
+    def pack(self) -> list[Any]:
+        heads = [self.siren, self.order, int(self.stage), self.reason, self.incident]
+        return [*heads, self.order_epoch, self.measured]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "ReceiptData":
+        siren, order, stage, reason, incident, order_epoch, measured = fields.row(value, 7, "receipt")
+        return cls(
+            fields.optional_name(siren, "siren"),
+            fields.octets(order, "order", REFERENCE_BYTES),
+            fields.one_of(Stage, stage, "stage"),
+            fields.text(reason, "reason", 32),
+            fields.octets(incident, "incident", INCIDENT_BYTES),
+            fields.natural(order_epoch, "order epoch"),
+            fields.flag(measured, "measured"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleData:
+    """A trouble of the node itself. `code` is a word of docs/troubles.md; `subject` names the part."""
+
+    code: str
+    on: bool
+    subject: str = ""
+
+    def pack(self) -> list[Any]:
+        return [self.code, self.on, self.subject]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "TroubleData":
+        code, on, subject = fields.row(value, 3, "trouble")
+        return cls(fields.name(code, "code"), fields.flag(on, "on"), fields.text(subject, "subject", 48))
+
+
+@dataclass(frozen=True, slots=True)
+class BootData:
+    """The node has started: what runs, and why it started again."""
+
+    software: str
+    why: str
+
+    def pack(self) -> list[Any]:
+        return [self.software, self.why]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "BootData":
+        software, why = fields.row(value, 2, "boot")
+        return cls(fields.text(software, "software", 32), fields.text(why, "why", 32))
+
+
+Data = TransitionData | ReceiptData | TroubleData | BootData
+_DATA: Final[dict[EventKind, Any]] = {
+    EventKind.TRANSITION: TransitionData,
+    EventKind.RECEIPT: ReceiptData,
+    EventKind.TROUBLE: TroubleData,
+    EventKind.BOOT: BootData,
+}
+_KIND: Final = {data: kind for kind, data in _DATA.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A durable event. Its key is (issuer, ledger, seq); its wall time is the envelope's issued-at."""
+
+    ledger: bytes
+    seq: int
+    monotonic_ns: int  # within the envelope's boot id
+    clock: ClockQuality
+    plan: bytes  # SHA-256 of the plan it was judged under
+    data: Data
+
+    @property
+    def kind(self) -> EventKind:
+        return _KIND[type(self.data)]
+
+    def pack(self) -> list[Any]:
+        heads = [
+            self.ledger,
+            self.seq,
+            self.monotonic_ns,
+            int(self.clock.source),
+            self.clock.error_ms,
+            self.plan,
+        ]
+        return [*heads, int(self.kind), self.data.pack()]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "Event":
+        ledger, seq, monotonic_ns, source, error_ms, plan, kind, data = fields.row(value, 8, "event")
+        return cls(
+            fields.octets(ledger, "ledger id", STORE_ID_BYTES),
+            fields.natural(seq, "seq"),
+            fields.natural(monotonic_ns, "monotonic"),
+            ClockQuality(fields.one_of(ClockSource, source, "clock source"), fields.natural(error_ms, "clock error")),
+            fields.octets(plan, "plan", DIGEST_BYTES),
+            _DATA[fields.one_of(EventKind, kind, "event kind")].unpack(data),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PointState:
+    """A point that is not normal, now. `point` counts in the order of the plan (groups after points)."""
+
+    point: int
+    level: Level
+    trouble: Trouble
+    raise_seq: int  # seq of the event that raised this Level; 0: none yet
+    age_ms: int  # since then, by the node's monotonic clock
+
+    def pack(self) -> list[Any]:
+        return [self.point, int(self.level), int(self.trouble), self.raise_seq, self.age_ms]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "PointState":
+        point, level, trouble, raise_seq, age_ms = fields.row(value, 5, "point state")
+        return cls(
+            fields.natural(point, "point index", 1 << 20),
+            fields.one_of(Level, level, "level"),
+            Trouble(fields.natural(trouble, "trouble", 0xFFFF)),
+            fields.natural(raise_seq, "seq"),
+            fields.natural(age_ms, "age"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SirenState:
+    """A siren of this node, now. `siren` counts in the order of the plan."""
+
+    siren: int
+    stage: Stage  # DONE: silent and ready
+    order_epoch: int
+    hold_s: int  # of a stop, still to run
+    trouble: int = 0  # bits of docs/troubles.md
+
+    def pack(self) -> list[Any]:
+        return [self.siren, int(self.stage), self.order_epoch, self.hold_s, self.trouble]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "SirenState":
+        siren, stage, order_epoch, hold_s, trouble = fields.row(value, 5, "siren state")
+        return cls(
+            fields.natural(siren, "siren index", 1 << 20),
+            fields.one_of(Stage, stage, "stage"),
+            fields.natural(order_epoch, "order epoch"),
+            fields.natural(hold_s, "hold"),
+            fields.natural(trouble, "trouble", 0xFFFF),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is true now: sent on connecting, every 30 s while any Level ≥ 1, and in several parts when it is long."""
+
+    ledger: bytes
+    head: int  # the ledger's last seq
+    monotonic_ns: int
+    clock: ClockQuality
+    plan: bytes
+    part: int
+    parts: int
+    points: tuple[PointState, ...] = ()
+    sirens: tuple[SirenState, ...] = ()
+
+    def pack(self) -> list[Any]:
+        heads = [
+            self.ledger,
+            self.head,
+            self.monotonic_ns,
+            int(self.clock.source),
+            self.clock.error_ms,
+            self.plan,
+        ]
+        rows = [[p.pack() for p in self.points], [s.pack() for s in self.sirens]]
+        return [*heads, self.part, self.parts, *rows]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "State":
+        ledger, head, mono, source, error_ms, plan, part, parts, points, sirens = fields.row(value, 10, "state")
+        return cls(
+            fields.octets(ledger, "ledger id", STORE_ID_BYTES),
+            fields.natural(head, "head"),
+            fields.natural(mono, "monotonic"),
+            ClockQuality(fields.one_of(ClockSource, source, "clock source"), fields.natural(error_ms, "clock error")),
+            fields.octets(plan, "plan", DIGEST_BYTES),
+            fields.natural(part, "part", 255),
+            fields.natural(parts, "parts", 255),
+            fields.many(points, STATE_ROWS_MAX, "points", PointState.unpack),
+            fields.many(sirens, STATE_ROWS_MAX, "sirens", SirenState.unpack),
+        )

@@ -1,0 +1,43 @@
+"""The roster: which key belongs to whom, and what it may sign. It comes from the signed plan and from nowhere else."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from .keys import Mode, Role, kid_of
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """One key's entry. `zones` empty: all zones of the plan (nodes and controllers only; people are named their zones)."""
+
+    id: str
+    role: Role
+    mode: Mode
+    public: bytes
+    zones: frozenset[str] = frozenset()
+    centre: str = ""  # the dispatch centre a person or controller belongs to
+
+    @property
+    def kid(self) -> bytes:
+        return kid_of(self.public)
+
+    def covers(self, zones: Iterable[str]) -> bool:
+        """Whether this signer may act for every one of `zones`."""
+        return not self.zones or self.zones.issuperset(zones)
+
+
+class Roster:
+    """Signers by key id, less the revoked. Immutable: a new plan brings a new one."""
+
+    def __init__(self, signers: Iterable[Signer], revoked: Iterable[bytes] = ()) -> None:
+        gone = frozenset(revoked)
+        self._by_kid: Mapping[bytes, Signer] = {s.kid: s for s in signers if s.kid not in gone}
+
+    def find(self, kid: bytes) -> Signer | None:
+        return self._by_kid.get(kid)
+
+    def __iter__(self) -> Iterator[Signer]:
+        return iter(self._by_kid.values())
+
+    def __len__(self) -> int:
+        return len(self._by_kid)

@@ -1,0 +1,88 @@
+"""SQLite through apsw: one writer, WAL, `synchronous=FULL` (reliability.md §0.6: only FULL keeps what was acknowledged).
+
+apsw brings an SQLite without the WAL-reset bug of 3.7.0–3.51.2 that loses acknowledged commits.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, ParamSpec, Protocol, TypeVar
+
+import apsw
+
+from cython_ext import BuciumError
+
+BUSY_TIMEOUT_MS: Final = 2000  # another process looks at the file; nobody else writes
+WAL_PAGES: Final = 1000  # checkpoint at 4 MiB of log
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StoreError(BuciumError):
+    """A database that is not ours, not usable, or damaged. `path` names it."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path}: {message}")
+
+
+def open_store(path: Path, *, application: int, schema: str, version: int) -> apsw.Connection:
+    """Open or create the database `path` with our pragmas.
+
+    `application` is SQLite's application_id: a file with another one is somebody else's and is left alone (StoreError).
+    """
+    try:
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        found = connection.pragma("application_id")
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+        if found != application and (found or tables):
+            connection.close()
+            raise StoreError("this database is not ours; it is left as it is", path)
+        for pragma, value in (
+            ("journal_mode", "wal"),
+            ("synchronous", "full"),
+            ("foreign_keys", "on"),
+            ("cell_size_check", "on"),
+            ("trusted_schema", "off"),
+            ("wal_autocheckpoint", WAL_PAGES),
+        ):
+            connection.pragma(pragma, value)
+        have = connection.pragma("user_version")
+        if have > version:
+            connection.close()
+            raise StoreError(f"written by a newer program (schema {have}, this one knows {version})", path)
+        if have < version:
+            with connection:
+                connection.execute(schema)
+                connection.pragma("application_id", application)
+                connection.pragma("user_version", version)
+    except apsw.Error as error:
+        raise StoreError(f"cannot open: {error}", path) from None
+    return connection
+
+
+class Runner(Protocol):
+    """Runs what blocks (a commit waits for the disk) without stopping the loop; a simulator runs it in place."""
+
+    async def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+
+class ThreadRunner:
+    """One thread, so that one writer stays one writer and order is kept."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+async def run_here(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """The runner of simulations and small tools: at once, in the loop's own thread."""
+    return function(*args, **kwargs)
