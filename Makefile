@@ -1,0 +1,46 @@
+# Bucium: `make demo` to see it, `make test` to believe it. Each does the set-up it needs; none needs root.
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+CORE = $(wildcard cython_ext/*.pyx cython_ext/*.pxd) setup.py pyproject.toml scripts/setup
+PARTS = cython_ext lanes firmware_bridge edge controller bucium
+
+.PHONY: help setup demo test check bench fuzz soak sanitize aarch64 hostile clean
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.demo ## the virtual environment and the compiled core
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: $(CORE)
+	@VENV=$(VENV) sh scripts/setup $(subst .,,$(notdir $@))
+	@touch $@
+
+demo: $(VENV)/.demo ## a flood and a fire, from real Modbus registers to a siren and a CAP message (DEMO="--speed 2 --headless")
+	@$(VENV)/bin/bucium demo $(DEMO)
+
+test: $(VENV)/.test ## all tests that this machine can run (TEST="-k name" for some)
+	@$(RUN) -m pytest -n 2 $(TEST)
+
+check: $(VENV)/.dev ## lint, types, import contracts, stubs of the compiled core
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/cython-lint cython_ext
+	$(RUN) -m mypy.stubtest cython_ext --ignore-missing-stub --concise
+
+bench: $(VENV)/.test ## the measured promise: core and wire, side by side with others
+	@$(VENV)/bin/bucium bench core
+	@$(VENV)/bin/bucium bench wire
+
+fuzz: $(VENV)/.test ## long random campaigns against the core and the codecs (CASES=10000000)
+	@$(RUN) -m tests.kit.campaign --cases $(or $(CASES),10000000)
+
+hostile: $(VENV)/.test ## 100,000 hostile siren orders; must end with "activations 0"
+	@$(RUN) -m tests.kit.hostile --orders $(or $(ORDERS),100000)
+
+soak: $(VENV)/.demo ## the demo's town for an hour (SECONDS=3600)
+	@$(VENV)/bin/bucium demo --headless --seconds $(or $(SECONDS),3600)
+
+clean: ## remove everything that was built
+	rm -rf build dist *.egg-info .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f cython_ext/*.so cython_ext/*.c
