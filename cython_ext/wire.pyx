@@ -1,3 +1,4 @@
+# cython: autotestdict=False
 """Sparkplug B payloads to Python objects and back: births, deaths, commands. DATA is judged by `wire_data`.
 
 Strict both ways: what `decode` accepts, protobuf accepts with the same content; what `encode` makes, `decode` accepts.

@@ -18,6 +18,18 @@ from tests.kit.sparkplug_strategies import carrier_of, damaged, metrics, payload
 CODES = {code for code, _ in FAULTS[1:]}
 
 
+def check(data: bytes) -> None:
+    """Refused with a known word, or read as protobuf reads it."""
+    try:
+        ours: Payload | WireError = decode(data)
+    except WireError as error:
+        ours = error
+    if isinstance(ours, WireError):
+        assert ours.code in CODES
+    else:
+        assert repr(ours) == repr(oracle_decode(data))
+
+
 @given(payloads)
 @settings(max_examples=120)
 def test_encodes_the_same_bytes_as_protobuf(payload):
@@ -33,23 +45,13 @@ def test_decodes_what_protobuf_wrote(payload):
 @given(damaged(payloads.map(oracle_encode)))
 @settings(max_examples=400)
 def test_what_is_accepted_protobuf_reads_the_same(data):
-    try:
-        ours = decode(data)
-    except WireError as error:
-        assert error.code in CODES
-        return
-    assert repr(ours) == repr(oracle_decode(data))
+    check(data)
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=400)
 def test_any_bytes_are_decoded_or_refused(data):
-    try:
-        ours = decode(data)
-    except WireError as error:
-        assert error.code in CODES
-        return
-    assert repr(ours) == repr(oracle_decode(data))
+    check(data)
 
 
 @given(damaged(payloads.map(oracle_encode)))
