@@ -1,0 +1,91 @@
+"""The plan's sirens, their signals as data, and the policies that say when they sound (design §2.4)."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from .orders import SOUND_MAX_S
+from .plan_types import HazardName, Id, LevelName, Named, Texts
+from .settings import Settings
+
+CONTINUOUS_MAX_S = 300.0  # continuous sound, hard in the node (design §2.4)
+
+
+class Siren(Named):
+    """One siren, fixed to the node that drives it."""
+
+    node: Id
+    zones: tuple[Id, ...] = Field(min_length=1)
+    name: Texts
+    family: Literal["electric", "compressed-air"] = "electric"
+    proof: bool = Field(False, description="true: SOUNDING must be measured, else the activation has failed")
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    radius_m: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Segment(Settings):
+    """`repeat` times `on_s` of sound and `off_s` of silence."""
+
+    mode: Literal["steady", "wail", "pulsed", "voice"]
+    on_s: Annotated[float, Field(gt=0, le=CONTINUOUS_MAX_S)]
+    off_s: Annotated[float, Field(ge=0, le=CONTINUOUS_MAX_S)] = 0.0
+    repeat: Annotated[int, Field(ge=1, le=60)] = 1
+
+
+class Pattern(Named):
+    """A siren signal as data, with its legal source. The silence after the last sound does not count."""
+
+    title: Texts
+    source: str = Field(description="the law or order that fixes it")
+    verified: bool = Field(description="false: no text with the cadence was found; say so wherever it is shown")
+    family: Literal["electric", "compressed-air", "any"] = "any"
+    public: bool = True
+    segments: tuple[Segment, ...] = Field(min_length=1, max_length=16)
+
+    @property
+    def length_s(self) -> float:
+        """From the first sound to the end of the last."""
+        return sum(s.repeat * (s.on_s + s.off_s) for s in self.segments) - self.segments[-1].off_s
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        if self.length_s > SOUND_MAX_S:
+            raise ValueError(f"pattern {self.id!r} lasts {self.length_s} s; at most {SOUND_MAX_S} s may sound")
+        run = 0.0
+        for segment in self.segments:
+            alone = segment.off_s > 0
+            run += segment.on_s if alone else segment.on_s * segment.repeat
+            if run > CONTINUOUS_MAX_S:
+                raise ValueError(
+                    f"pattern {self.id!r} sounds {run} s without a pause; at most {CONTINUOUS_MAX_S:.0f} s"
+                )
+            run = 0.0 if alone else run
+        return self
+
+
+class Policy(Settings):
+    """What happens in a zone when a hazard reaches a Level."""
+
+    zone: Id
+    hazard: HazardName
+    level: LevelName
+    mode: Literal["automatic", "unless-vetoed", "by-hand", "none"]
+    pattern: Id | Literal[""] = ""
+    max_s: Annotated[int, Field(ge=0, le=SOUND_MAX_S + 1)] = Field(0, description="0: the pattern's own length")
+    veto_s: Annotated[float, Field(ge=0, le=600)] = 0.0
+    k: Annotated[int, Field(ge=1, le=5)] = Field(1, description="signed sensor nodes that an automatic order needs")
+    approvals: Annotated[int, Field(ge=2, le=4)] = Field(2, description="people that an order by hand needs")
+    centres: Annotated[int, Field(ge=1, le=2)] = Field(1, description="2: the people must be of two centres")
+    reflex: bool = Field(False, description="the node may sound its own sirens alone when it is cut off")
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        where = f"policy {self.zone}/{self.hazard}/{self.level}"
+        if self.mode != "none" and not self.pattern:
+            raise ValueError(f"{where}: mode {self.mode!r} needs a pattern")
+        if self.reflex and self.mode not in ("automatic", "unless-vetoed"):
+            raise ValueError(f"{where}: reflex is only for automatic or unless-vetoed (design §2.4)")
+        if self.mode == "unless-vetoed" and self.veto_s <= 0:
+            raise ValueError(f"{where}: unless-vetoed needs veto_s")
+        return self

@@ -1,0 +1,32 @@
+"""What every test may ask for, and the rule that in CI nothing is skipped unseen."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit import brokers
+
+CI = os.environ.get("CI") == "true"
+
+
+@pytest.fixture(params=brokers.KINDS)
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[brokers.RealBroker]:
+    """A real broker on loopback: each test that asks runs on the embedded one and on Mosquitto."""
+    why = brokers.missing(request.param)
+    if why:
+        pytest.skip(why)
+    running = brokers.RealBroker(request.param, tmp_path / "broker").start()
+    yield running
+    running.stop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """In CI a skip is a failure, unless the test is marked `skip_allowed` with its reason."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if CI and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("skip_allowed") is None:
+        report.outcome = "failed"
+        report.longrepr = f"unexpected skip in CI: {report.longrepr}"

@@ -1,0 +1,68 @@
+"""The link on real brokers: manual acknowledgement, wills, takeover, a broker that goes away."""
+
+import asyncio
+
+import pytest
+
+from lanes.link import BrokerSettings, LinkDown, MqttConnector, Will
+from tests.kit.brokers import RealBroker, free_port
+
+
+def connector(broker: RealBroker) -> MqttConnector:
+    return MqttConnector(BrokerSettings(host="127.0.0.1", port=broker.port, timeout_s=5))
+
+
+async def take(link, count):
+    taken = []
+    async for message in link.messages():
+        taken.append(message)
+        if len(taken) == count:
+            break
+    return taken
+
+
+async def test_what_was_not_acknowledged_comes_again(broker):
+    dial = connector(broker)
+    async with dial.connect("listener", clean=False) as link:
+        await link.subscribe(("t/#", 1))
+        async with dial.connect("speaker") as speaker:
+            for n in range(4):
+                await speaker.publish(f"t/{n}", b"x", qos=1)
+        first = await take(link, 4)
+        for message in first[:2]:
+            link.ack(message)
+        async with dial.connect("speaker") as speaker:  # a round trip, so that the two acks have left us
+            await speaker.publish("u", b"", qos=1)
+        await asyncio.sleep(0)
+    async with dial.connect("listener", clean=False) as link:
+        await link.subscribe(("t/#", 1))
+        again = await asyncio.wait_for(take(link, 2), 10)
+    assert {m.topic for m in again} == {m.topic for m in first[2:]}
+
+
+async def test_a_will_goes_out_when_the_connection_dies(broker):
+    dial = connector(broker)
+    async with dial.connect("listener") as link:
+        await link.subscribe(("will/#", 1))
+        with pytest.raises(RuntimeError):
+            async with dial.connect("dying", Will("will/dying", b"gone")) as dying:
+                dying._client._client._sock.close()
+                raise RuntimeError
+        assert [(m.topic, m.payload) for m in await asyncio.wait_for(take(link, 1), 30)] == [("will/dying", b"gone")]
+
+
+async def test_a_lost_broker_is_link_down(broker):
+    async with connector(broker).connect("listener") as link:
+        await link.subscribe(("t", 1))
+        broker.kill()
+        with pytest.raises(LinkDown):
+            await asyncio.wait_for(take(link, 1), 20)
+        with pytest.raises(LinkDown):
+            await link.publish("t", b"", qos=1)
+
+
+async def test_an_absent_broker_is_link_down_and_says_where():
+    dial = MqttConnector(BrokerSettings(port=(port := free_port()), timeout_s=2))
+    with pytest.raises(LinkDown, match=str(port)):
+        async with dial.connect("nobody"):
+            pass
