@@ -1,0 +1,1 @@
+"""The control room: judge, warn, tell, remember."""

@@ -1,0 +1,109 @@
+"""What changed in an alarm: the one value that the alarm book gives to dispatch, history and the console."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from cython_ext import Hazard, Level, Reason, Trouble
+from lanes import cbor, fields
+from lanes.identity import AlarmId, EventKey
+from lanes.keys import Mode
+
+READINGS_MAX: Final = 16  # as many as one event's evidence: a person reads no more, the journal has them all
+ALIASES_MAX: Final = 64  # alarms of one zone and hazard that merged; the lowest keys are kept
+
+
+class ChangeKind(StrEnum):
+    """What happened to the alarm."""
+
+    RAISED = "raised"
+    ESCALATED = "escalated"
+    LOWERED = "lowered"
+    CLEARED = "cleared"
+    ACKNOWLEDGED = "acknowledged"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One point's part in a change. `value` in the point's unit, `at_us` UTC microseconds."""
+
+    key: EventKey
+    point: str
+    value: float
+    level: Level
+    reason: Reason
+    trouble: Trouble
+    at_us: int
+
+    def pack(self) -> list[Any]:
+        numbers = [self.value, int(self.level), int(self.reason), int(self.trouble), self.at_us]
+        return [self.key.pack(), self.point, *numbers]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "Reading":
+        key, point, measured, level, reason, trouble, at_us = fields.row(value, 7, "reading")
+        return cls(
+            EventKey.unpack(key),
+            fields.name(point, "point"),
+            fields.number(measured, "value"),
+            fields.one_of(Level, level, "level"),
+            fields.one_of(Reason, reason, "reason"),
+            Trouble(fields.natural(trouble, "trouble", 0xFFFF)),
+            fields.natural(at_us, "time"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmChange:
+    """An alarm went from `was` to `level`, or was acknowledged. Times are UTC microseconds.
+
+    `alarm_id` is the canonical id now; `aliases` are the ids it has swallowed. `evidence` names every event behind it,
+    `readings` the newest value of each contributing point. `by` is the person of an acknowledgement.
+    """
+
+    alarm_id: AlarmId
+    kind: ChangeKind
+    was: Level
+    level: Level
+    mode: Mode
+    opened_us: int
+    at_us: int
+    evidence: tuple[EventKey, ...] = ()
+    readings: tuple[Reading, ...] = ()
+    aliases: tuple[AlarmId, ...] = field(default=())
+    by: str = ""
+
+    @property
+    def zone(self) -> str:
+        return self.alarm_id.zone
+
+    @property
+    def hazard(self) -> Hazard:
+        return self.alarm_id.hazard
+
+    def pack(self) -> bytes:
+        """The change as bytes, for a store; evidence beyond the readings is the journal's."""
+        numbers = [int(self.was), int(self.level), int(self.mode), self.opened_us, self.at_us]
+        rows = [r.pack() for r in self.readings[:READINGS_MAX]]
+        aliases = [str(a) for a in self.aliases[:ALIASES_MAX]]
+        return cbor.encode_document([str(self.alarm_id), str(self.kind), *numbers, rows, aliases, self.by])
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "AlarmChange":
+        """What `pack` gave."""
+        body = fields.row(cbor.decode_document(data), 10, "change")
+        alarm_id, kind, was, level, mode, opened_us, at_us, rows, aliases, by = body
+        readings = tuple(Reading.unpack(row) for row in rows)
+        return cls(
+            AlarmId.parse(alarm_id),
+            ChangeKind(kind),
+            Level(was),
+            Level(level),
+            Mode(mode),
+            opened_us,
+            at_us,
+            tuple(r.key for r in readings),
+            readings,
+            tuple(AlarmId.parse(a) for a in aliases),
+            by,
+        )
