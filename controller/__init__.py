@@ -1,1 +1,1 @@
-"""The control room: judge, warn, tell, remember."""
+"""The control room: judges, warns, tells and remembers. One process, one journal, one event loop."""

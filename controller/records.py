@@ -1,0 +1,73 @@
+"""What the journal holds: the kinds of rows, and the hash that chains them (docs/journal.md).
+
+    hash = SHA-256( journal id (8) ‖ seq (8) ‖ kind (4) ‖ wall µs (8) ‖ monotonic ns (8) ‖ length of payload (8) ‖ payload ‖
+                    hash of the row before (32) )           integers big-endian; the first row's "before" is 32 zero bytes
+
+A payload is deterministic CBOR. `verify.py` has the same rule in its own words and shares no line with this file.
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+from lanes import cbor
+
+HASH_BYTES: Final = 32
+GENESIS: Final = bytes(HASH_BYTES)
+_HEADS: Final = struct.Struct(">8sQIqqQ")
+
+
+class Record(IntEnum):
+    """Kinds of rows. In the journal for ever: never renumber."""
+
+    BORN = 1  # [journal id]: the first row
+    START = 2  # [ordinal, boot, plan digest, plan version, software]: the process has started
+    EVENT = 10  # [signed bytes, age ms or None]: a node's event, accepted
+    UNUSABLE = 11  # [signed bytes, why]: authentic, but nothing could be made of it
+    REFUSED = 12  # [why, count, detail of the last]: messages that were not ours
+    STATE = 13  # [signed bytes]: a state report that changed something
+    WATCHDOG = 14  # [judged id, was, level, value, reason]: raised by the controller's own Panel
+    ALARM = 20  # [change, alarm]: an alarm changed; the alarm whole, after the change
+    DECISION = 21  # [decision]: what the policy said, and why
+    TOLD = 22  # [seq]: the change in row `seq` is in dispatch's own outbox
+    REQUEST = 30  # [request]: a person asks for a sound
+    APPROVAL = 31  # [signed bytes]
+    ACT = 32  # [signed bytes]: what a person did
+    CLOSED = 33  # [digest, why]: a request that ended
+    ORDER = 40  # [activation, siren, signed bytes]: durable before it is sent
+    OUTCOME = 41  # [activation, siren, outcome, why]: how an order ended without a receipt
+    TROUBLE = 50  # [code, subject, on]
+    HEAD = 60  # [seq, hash, wall µs, kid, signature]
+    SNAPSHOT = 61  # [seq, SHA-256 of the snapshot]: the state after row `seq`
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the journal. Times: UTC microseconds; monotonic nanoseconds of the process that wrote it."""
+
+    seq: int
+    kind: Record
+    wall_us: int
+    monotonic_ns: int
+    payload: bytes
+    previous: bytes
+    hash: bytes
+
+    @property
+    def value(self) -> Any:
+        return cbor.decode(self.payload)
+
+
+def hash_row(
+    journal: bytes, seq: int, kind: int, wall_us: int, monotonic_ns: int, payload: bytes, previous: bytes
+) -> bytes:
+    """The hash of a row."""
+    heads = _HEADS.pack(journal, seq, kind, wall_us, monotonic_ns, len(payload))
+    return hashlib.sha256(heads + payload + previous).digest()
+
+
+def head_message(journal: bytes, seq: int, row_hash: bytes, wall_us: int) -> bytes:
+    """What is signed as the head of a journal."""
+    return b"bucium-head/1" + journal + seq.to_bytes(8, "big") + row_hash + wall_us.to_bytes(8, "big")
