@@ -1,7 +1,7 @@
 # A Sparkplug metric, a property and a payload as they lie on the wire: spans into the message, no copies.
 # Both readers (wire: Python objects; wire_data: records) stand on these.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from .varint cimport (
     BYTES,

@@ -45,6 +45,7 @@ from .varint cimport (
     FAULT_RANGE,
     FAULT_SIZE,
     Cursor,
+    read_varint,
 )
 
 cdef enum:
@@ -140,6 +141,39 @@ cdef class AliasTable:
             raise WireError("repeated", f"{name!r} is born twice")
         else:
             self.names[name.encode()] = (number, index)
+
+
+cdef inline bint _usual(Cursor c, RawMetric* m) noexcept nogil:
+    # The metric that nearly all DATA is made of: alias, timestamp, and a double, float or boolean; nothing else.
+    # False: it is another one, for `read_metric` to judge.
+    cdef const uint8_t* at = c.at
+    cdef Py_ssize_t left
+    if c.end - at < 6 or at[0] != 0x10:
+        return False
+    c.at += 1
+    if read_varint(&c, &m.alias) or c.at >= c.end or c.at[0] != 0x18:
+        return False
+    c.at += 1
+    if read_varint(&c, &m.timestamp):
+        return False
+    at = c.at
+    left = c.end - at
+    m.bits = 0
+    if left == 9 and at[0] == 0x69:
+        memcpy(&m.bits, at + 1, 8)
+        m.carrier = CARRIER_DOUBLE
+    elif left == 5 and at[0] == 0x65:
+        memcpy(&m.bits, at + 1, 4)
+        m.carrier = CARRIER_FLOAT
+    elif left == 2 and at[0] == 0x70 and at[1] <= 1:
+        m.bits = at[1]
+        m.carrier = CARRIER_BOOLEAN
+    else:
+        return False
+    m.seen = 1 << 2 | 1 << 3 | <uint32_t>1 << m.carrier
+    m.datatype = 0
+    m.historical = m.transient = m.null = False
+    return True
 
 
 cdef int _find_named(AliasTable table, RawMetric* m, Slot* out) except? -1:
@@ -279,10 +313,11 @@ cdef int read_data(const uint8_t* data, Py_ssize_t size, AliasTable table, int64
         seen += 1
         if seen > MAX_METRICS:
             return FAULT_METRICS
-        m.timestamp = 0
-        fault = read_metric(&span, &m)
-        if fault:
-            return fault
+        if not _usual(span, &m):
+            m.timestamp = 0
+            fault = read_metric(&span, &m)
+            if fault:
+                return fault
         if m.seen >> 2 & 1:
             slot = table.find(m.alias)
             if slot.datatype == 0:
