@@ -10,6 +10,10 @@ from . import fields
 
 STORE_ID_BYTES: Final = 8  # ledger and journal ids: random, made once with the file
 INCIDENT_BYTES: Final = 8
+SEQ_MAX: Final = (1 << 32) - 1  # of one ledger: an event a second for 136 years
+NAMES_MAX: Final = (
+    52  # letters of node, controller and point (or siren) id together: keeps every event within 300 bytes
+)
 DIGEST_BYTES: Final = 32
 
 
@@ -44,7 +48,7 @@ class EventKey:
         return cls(
             fields.name(node, "node"),
             fields.octets(ledger, "ledger id", STORE_ID_BYTES),
-            fields.natural(seq, "seq"),
+            fields.natural(seq, "seq", SEQ_MAX),
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from . import cbor, fields
 from .envelope import BOOT_BYTES
-from .identity import DIGEST_BYTES, INCIDENT_BYTES, STORE_ID_BYTES
+from .identity import DIGEST_BYTES, INCIDENT_BYTES, SEQ_MAX, STORE_ID_BYTES
 from .keys import Mode
 from .reports import REFERENCE_BYTES
 
@@ -48,7 +48,7 @@ class Ack:
         return cls(
             fields.octets(journal, "journal id", STORE_ID_BYTES),
             fields.octets(ledger, "ledger id", STORE_ID_BYTES),
-            fields.natural(through, "through"),
+            fields.natural(through, "through", SEQ_MAX),
             fields.many(ranges, RANGES_MAX, "ranges", _range),
             fields.octets(last, "last", DIGEST_BYTES),
         )
@@ -56,7 +56,7 @@ class Ack:
 
 def _range(value: Any) -> tuple[int, int]:
     first, last = fields.row(value, 2, "range")
-    return fields.natural(first, "first"), fields.natural(last, "last")
+    return fields.natural(first, "first", SEQ_MAX), fields.natural(last, "last", SEQ_MAX)
 
 
 @dataclass(frozen=True, slots=True)

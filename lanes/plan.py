@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from cython_ext import Hazard, Level, PanelConfig
 
+from .identity import NAMES_MAX
 from .keys import Mode, Role
 from .plan_types import Id, ModeName, Named, Public, Texts
 from .roster import Roster, Signer
@@ -103,7 +104,20 @@ class Plan(Settings):
             if twice:
                 raise ValueError(f"{what} id {min(twice)!r} stands twice")
         self._references()
+        self._short_enough()
         return self
+
+    def _short_enough(self) -> None:
+        """Every event must fit into 300 bytes, so the names in it must be short together."""
+        named: tuple[tuple[str, tuple[Point | Siren, ...]], ...] = (("point", self.points), ("siren", self.sirens))
+        for what, items in named:
+            for item in items:
+                letters = len(self.controller) + len(item.node) + len(item.id)
+                if letters > NAMES_MAX:
+                    raise ValueError(
+                        f"{what} {item.id!r}, its node {item.node!r} and the controller {self.controller!r} have {letters} "
+                        f"letters together; at most {NAMES_MAX} fit into one event: choose shorter ids"
+                    )
 
     def _references(self) -> None:
         zones = {zone.id for zone in self.zones}

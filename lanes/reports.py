@@ -10,11 +10,12 @@ from typing import Any, Final
 from cython_ext import Cause, ClockQuality, ClockSource, Level, Reason, Trouble
 
 from . import fields
-from .identity import DIGEST_BYTES, INCIDENT_BYTES, STORE_ID_BYTES
+from .identity import DIGEST_BYTES, INCIDENT_BYTES, SEQ_MAX, STORE_ID_BYTES
 
-EVIDENCE_MAX: Final = 16  # members of a vote named in one event: keeps it within 300 bytes
+EVIDENCE_MAX: Final = 8  # members of a vote named in one event: keeps it within 300 bytes
 STATE_ROWS_MAX: Final = 10  # rows of one state report: keeps it within 300 bytes
 REFERENCE_BYTES: Final = 8
+CLOCK_ERROR_MAX_MS: Final = 65_535  # a minute and more: what is worse is no better known
 
 
 class EventKind(IntEnum):
@@ -95,7 +96,7 @@ class ReceiptData:
             fields.optional_name(siren, "siren"),
             fields.octets(order, "order", REFERENCE_BYTES),
             fields.one_of(Stage, stage, "stage"),
-            fields.text(reason, "reason", 32),
+            fields.text(reason, "reason", 24),
             fields.octets(incident, "incident", INCIDENT_BYTES),
             fields.natural(order_epoch, "order epoch"),
             fields.flag(measured, "measured"),
@@ -145,6 +146,16 @@ _DATA: Final[dict[EventKind, Any]] = {
 _KIND: Final = {data: kind for kind, data in _DATA.items()}
 
 
+def _clock(clock: ClockQuality) -> tuple[int, int]:
+    return int(clock.source), min(clock.error_ms, CLOCK_ERROR_MAX_MS)
+
+
+def _clock_of(source: Any, error_ms: Any) -> ClockQuality:
+    return ClockQuality(
+        fields.one_of(ClockSource, source, "clock source"), fields.natural(error_ms, "clock error", CLOCK_ERROR_MAX_MS)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A durable event. Its key is (issuer, ledger, seq); its wall time is the envelope's issued-at."""
@@ -176,9 +187,9 @@ class Event:
         ledger, seq, monotonic_ns, source, error_ms, plan, kind, data = fields.row(value, 8, "event")
         return cls(
             fields.octets(ledger, "ledger id", STORE_ID_BYTES),
-            fields.natural(seq, "seq"),
+            fields.natural(seq, "seq", SEQ_MAX),
             fields.natural(monotonic_ns, "monotonic"),
-            ClockQuality(fields.one_of(ClockSource, source, "clock source"), fields.natural(error_ms, "clock error")),
+            _clock_of(source, error_ms),
             fields.octets(plan, "plan", DIGEST_BYTES),
             _DATA[fields.one_of(EventKind, kind, "event kind")].unpack(data),
         )
@@ -204,7 +215,7 @@ class PointState:
             fields.natural(point, "point index", 1 << 20),
             fields.one_of(Level, level, "level"),
             Trouble(fields.natural(trouble, "trouble", 0xFFFF)),
-            fields.natural(raise_seq, "seq"),
+            fields.natural(raise_seq, "seq", SEQ_MAX),
             fields.natural(age_ms, "age"),
         )
 
@@ -265,9 +276,9 @@ class State:
         ledger, head, mono, source, error_ms, plan, part, parts, points, sirens = fields.row(value, 10, "state")
         return cls(
             fields.octets(ledger, "ledger id", STORE_ID_BYTES),
-            fields.natural(head, "head"),
+            fields.natural(head, "head", SEQ_MAX),
             fields.natural(mono, "monotonic"),
-            ClockQuality(fields.one_of(ClockSource, source, "clock source"), fields.natural(error_ms, "clock error")),
+            _clock_of(source, error_ms),
             fields.octets(plan, "plan", DIGEST_BYTES),
             fields.natural(part, "part", 255),
             fields.natural(parts, "parts", 255),
