@@ -48,7 +48,7 @@ class Reading:
             fields.number(measured, "value"),
             fields.one_of(Level, level, "level"),
             fields.one_of(Reason, reason, "reason"),
-            Trouble(fields.natural(trouble, "trouble", 0xFFFF)),
+            Trouble(fields.natural(trouble, "trouble", 0xFFFF_FFFF)),
             fields.natural(at_us, "time"),
         )
 
