@@ -1,0 +1,160 @@
+"""The buses, devices and sirens of `node.toml`. Local configuration: the technician's (design §2.5).
+
+Simulated hardware is chosen here and only here: a bus is real unless it says otherwise, and what says `simulated`
+is checked to be so (loopback for TCP, /dev/pts for a serial line). There is no fallback from real to simulated.
+"""
+
+import ipaddress
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from cython_ext.topics import valid_id
+from lanes.settings import Settings
+
+from .sirens.mode import Mode
+
+
+def _id(text: str) -> str:
+    if not valid_id(text):
+        raise ValueError("an id is 1 to 32 of a-z, 0-9 and '-', beginning with a letter or digit")
+    return text
+
+
+Id = Annotated[str, AfterValidator(_id)]
+MAX_TIMEOUT_S = 10.0  # a longer wait would stall the other devices of the bus beyond the 30 s of fault F19
+MAX_HOLD_S = 300.0  # continuous sound, design §2.4
+
+
+class _ModbusBus(Settings):
+    id: Id
+    timeout_s: float = Field(0.5, gt=0.0, le=MAX_TIMEOUT_S)  # one request, from its first byte to the answer's last
+    probe_s: float = Field(5.0, ge=0.1, le=3600.0)  # at most one request to a dead unit in this time
+    dead_after: int = Field(3, ge=1, le=100)  # silences in a row that open a unit's circuit
+    simulated: bool = False
+
+
+class ModbusTcpBus(_ModbusBus):
+    """Modbus over TCP: a device, or a gateway with units behind it."""
+
+    type: Literal["modbus-tcp"]
+    host: str = Field(min_length=1)
+    port: int = Field(502, ge=1, le=65535)
+    framing: Literal["tcp", "rtu"] = "tcp"  # rtu: transparent serial servers
+    turn_round_s: float = Field(0.0, ge=0.0, le=5.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.simulated and not _loopback(self.host):
+            raise ValueError(f"simulated = true, but {self.host} is not this machine: a simulator listens on loopback")
+        return self
+
+
+class ModbusRtuBus(_ModbusBus):
+    """Modbus RTU on a serial line."""
+
+    type: Literal["modbus-rtu"]
+    device: str = Field(min_length=1)  # /dev/serial/by-id/… is stable, /dev/ttyUSB0 is not
+    baud: int = Field(9600, ge=300, le=1_000_000)
+    parity: Literal["none", "even", "odd"] = "none"
+    stop: Literal[1, 2] = 1
+    turn_round_s: float = Field(
+        0.02, ge=0.0, le=5.0
+    )  # silence before each request; 3.5 characters at 2400 baud are 16 ms
+    echo: bool = False  # the adapter hears itself
+
+
+class GpioBus(Settings):
+    """Contacts and relays on this board."""
+
+    type: Literal["gpio"]
+    id: Id
+    chip: Literal["rpi", "gpiod", "simulated"]
+    label: str = ""  # gpiod: the chip's label, when line names are not unique on this board
+    socket: str = ""  # simulated: the Unix socket of the simulator; empty: a chip inside this process
+    record: str = ""  # simulated inside this process: a file of JSON lines, one for each edge
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.chip != "simulated" and (self.socket or self.record):
+            raise ValueError(f"socket and record belong to chip = 'simulated', not to {self.chip!r}")
+        if self.chip != "gpiod" and self.label:
+            raise ValueError("label belongs to chip = 'gpiod'")
+        if self.socket and self.record:
+            raise ValueError("with a socket the simulator keeps the record: remove one of socket, record")
+        return self
+
+
+BusSettings = Annotated[ModbusTcpBus | ModbusRtuBus | GpioBus, Field(discriminator="type")]
+
+
+class InputSettings(Settings):
+    """A contact: reads 1 when active."""
+
+    channel: Id
+    line: str = Field(min_length=1)  # gpiod: the line's name (GPIO17); rpi: GPIO17 or 17 (BCM)
+    active_low: bool = False
+    pull: Literal["none", "up", "down"] = "none"
+    debounce_s: float = Field(0.05, ge=0.0, le=10.0)
+
+
+class OutputSettings(Settings):
+    """A relay: OFF at open, and OFF again at close."""
+
+    point: Id
+    line: str = Field(min_length=1)
+    active_low: bool = False
+
+
+class DeviceSettings(Settings):
+    """A device on a bus: a Modbus unit with a profile, or contacts and relays of a gpio bus."""
+
+    id: Id
+    bus: Id
+    unit: int = Field(-1, ge=-1, le=255)  # -1: the profile's factory address
+    profile: str = ""  # a name from firmware_bridge/profiles, or a path ending in .toml
+    address_offset: int = Field(0, ge=0, le=65535)  # added to every address: the n-th zone of a panel
+    input: tuple[InputSettings, ...] = ()
+    output: tuple[OutputSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        lines = [one.line for one in self.input] + [one.line for one in self.output]
+        if bool(self.profile) == bool(lines):
+            raise ValueError("a device has either a profile (on a Modbus bus) or inputs and outputs (on a gpio bus)")
+        if lines and (self.unit != -1 or self.address_offset):
+            raise ValueError("unit and address_offset belong to Modbus devices")
+        names = [one.channel for one in self.input] + [one.point for one in self.output]
+        for what, seen in (("line", lines), ("channel or point", names)):
+            twice = sorted({one for one in seen if seen.count(one) > 1})
+            if twice:
+                raise ValueError(f"{what} {', '.join(twice)} is used twice")
+        return self
+
+
+class ChannelRef(Settings):
+    """A channel of a device of this node."""
+
+    device: Id
+    channel: Id
+    good: float | None = None  # supervision: the value that means all is well
+    within_s: float = Field(2.0, gt=0.0, le=60.0)  # feedback: how soon after start it must be seen
+
+
+class SirenSettings(Settings):
+    """A siren: contacts of a relay device, or a controller whose profile has a [siren] table."""
+
+    id: Id
+    device: Id
+    contacts: dict[Mode | Literal["any"], Id] = Field(default_factory=dict)  # mode → point; any: all other modes
+    feedback: ChannelRef | None = None  # a contact or current switch that is 1 while it sounds
+    supervision: dict[Id, ChannelRef] = Field(default_factory=dict)  # mains, battery, door …
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Sirens: one interface over relays, Modbus coils and siren controllers."""

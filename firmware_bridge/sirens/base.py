@@ -1,0 +1,133 @@
+"""What all sirens share: one act at a time, the feedback, the supervision, the dead man's timer."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cython_ext.clock import Clock
+from cython_ext.errors import ConfigError
+from cython_ext.model import Status
+from firmware_bridge.driver import Device, Outcome, Priority
+from firmware_bridge.settings import MAX_HOLD_S
+
+from .driver import Proof, SirenStatus, Supervised
+from .mode import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A channel, and the value that means yes (it sounds; all is well)."""
+
+    device: Device
+    channel: str
+    good: float
+
+
+class BaseSiren:
+    """The common half of a siren driver; `_silence` and `_sound` are the other."""
+
+    can_quiet_test = False
+
+    def __init__(
+        self,
+        name: str,
+        device: Device,
+        modes: frozenset[Mode],
+        feedback: Watched | None,
+        proof_within_s: float,
+        supervision: Mapping[str, Watched],
+        clock: Clock,
+    ) -> None:
+        self.id = name
+        self.real = device.bus.real
+        self.modes = modes
+        self.can_prove = feedback is not None
+        self.proof_within_s = proof_within_s
+        self._device = device
+        self._feedback = feedback
+        self._supervision = supervision
+        self._clock = clock
+        self._one_act = asyncio.Lock()
+        self._dead_man: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Outcome]] = set()
+
+    async def open(self) -> None:
+        await self.off()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.off()
+
+    async def arm(self) -> Outcome:
+        return Outcome(True, "needs no arming", self._clock.monotonic_ns())
+
+    async def start(self, mode: Mode, hold_s: float, *, voice: int = 0) -> Outcome:
+        if mode not in self.modes:
+            raise ConfigError(f"siren {self.id} has no mode {mode}: it has {', '.join(sorted(self.modes)) or 'none'}")
+        if not 0.0 < hold_s <= MAX_HOLD_S:
+            raise ConfigError(f"siren {self.id}: cannot sound for {hold_s} s (0 to {MAX_HOLD_S:.0f} s at a time)")
+        async with self._one_act:
+            self._disarm_dead_man()
+            self._dead_man = asyncio.get_running_loop().call_later(hold_s, self._expire)
+            return await self._sound(mode, hold_s, voice)
+
+    async def off(self) -> Outcome:
+        async with self._one_act:
+            self._disarm_dead_man()
+            return await self._silence()
+
+    async def measure(self) -> Proof | None:
+        if self._feedback is None:
+            return None
+        (reading,) = await self._feedback.device.read([self._feedback.channel])
+        source = f"{self._feedback.device.id}/{self._feedback.channel}"
+        if reading.status & ~Status.TEST:
+            return Proof(None, source, reading.at_ns, reading.reason)
+        return Proof(reading.value == self._feedback.good, source, reading.at_ns)
+
+    async def quiet_test(self) -> Outcome:
+        return Outcome(False, "this siren cannot be tested without sound", self._clock.monotonic_ns())
+
+    async def status(self) -> SirenStatus:
+        proof = await self.measure()
+        supervised = {}
+        for name, watched in self._supervision.items():
+            (reading,) = await watched.device.read([watched.channel])
+            good = None if reading.status & ~Status.TEST else reading.value == watched.good
+            supervised[name] = Supervised(good, reading)
+        return SirenStatus(await self._reachable(), proof, supervised)
+
+    async def _sound(self, mode: Mode, hold_s: float, voice: int) -> Outcome:
+        raise AssertionError("each siren has its own")
+
+    async def _silence(self) -> Outcome:
+        raise AssertionError("each siren has its own")
+
+    async def _reachable(self) -> bool:
+        """The device answers: something of it can be read."""
+        first = next((one.id for one in self._device.channels if not one.read_once), None)
+        if first is None:
+            return self._device.bus.health().connected
+        (reading,) = await self._device.read([first])
+        return not reading.status & Status.MISSING
+
+    async def _write(self, point: str, value: float) -> Outcome:
+        return await self._device.write(point, value, priority=Priority.SIREN)
+
+    def _disarm_dead_man(self) -> None:
+        if self._dead_man is not None:
+            self._dead_man.cancel()
+            self._dead_man = None
+
+    def _expire(self) -> None:
+        self._dead_man = None
+        task = asyncio.get_running_loop().create_task(self.off(), name=f"siren {self.id}: hold ran out")
+        self._tasks.add(task)  # asyncio keeps only weak references
+        task.add_done_callback(self._tasks.discard)
+
+
+def worst(outcomes: list[Outcome], at_ns: int) -> Outcome:
+    """Ok when all are; else the reasons."""
+    reasons = [one.reason for one in outcomes if not one.ok]
+    return Outcome(not reasons, "; ".join(dict.fromkeys(reasons)), at_ns)

@@ -1,0 +1,73 @@
+"""What a siren is to the edge: arm, act, verify, report.
+
+The pattern is the edge's: it calls `start` for each sounding segment and `off` at its end. `hold_s` is how long the
+segment may last at the very most, a dead man's handle: the driver uses the hardware's own timer where there is one.
+An act that is not ok may have happened all the same (the answer was lost): call `off`, then `measure`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from firmware_bridge.driver import Outcome, Reading
+
+from .mode import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was measured. `sounding` is None when the measurement itself failed; `source` says what was looked at."""
+
+    sounding: bool | None
+    source: str  # device/channel
+    at_ns: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """One supervised point: `good` is None when it could not be read."""
+
+    good: bool | None
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True)
+class SirenStatus:
+    """Whether it could sound now, as far as can be seen."""
+
+    reachable: bool
+    proof: Proof | None
+    supervised: Mapping[str, Supervised] = field(default_factory=dict)
+
+
+class Siren(Protocol):
+    id: str
+    real: bool
+    modes: frozenset[Mode]
+    can_prove: bool
+    can_quiet_test: bool
+    proof_within_s: float  # how soon after start the proof must be there
+
+    async def open(self) -> None:
+        """Off, whatever was before."""
+
+    async def close(self) -> None:
+        """Off, and no timers left."""
+
+    async def arm(self) -> Outcome:
+        """Ready to act. Ok at once for sirens that need no arming."""
+
+    async def start(self, mode: Mode, hold_s: float, *, voice: int = 0) -> Outcome:
+        """Sound in `mode`, `hold_s` (≤ 300 s) at most. ConfigError for a mode that this siren has not."""
+
+    async def off(self) -> Outcome:
+        """Silence: every way to it is tried, twice. Idempotent. Ok when all were confirmed."""
+
+    async def measure(self) -> Proof | None:
+        """Whether it sounds, by its feedback or its own registers; None when it has neither."""
+
+    async def quiet_test(self) -> Outcome:
+        """Test without sound. Not ok where the siren cannot."""
+
+    async def status(self) -> SirenStatus: ...

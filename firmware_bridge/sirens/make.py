@@ -1,0 +1,62 @@
+"""The right driver for a configured siren."""
+
+from collections.abc import Mapping
+
+from cython_ext.clock import Clock
+from cython_ext.errors import ConfigError
+from firmware_bridge.driver import Device
+from firmware_bridge.profile import Profile
+from firmware_bridge.settings import ChannelRef, SirenSettings
+
+from .base import Watched
+from .contact import ContactSiren
+from .controller import ControllerSiren
+from .driver import Siren
+from .mode import Mode
+
+
+def make_siren(settings: SirenSettings, devices: Mapping[str, Device], clock: Clock) -> Siren:
+    """Contacts when the settings name some, else the [siren] procedure of the device's profile. ConfigError."""
+    whose = f"siren {settings.id}"
+    device = devices.get(settings.device)
+    if device is None:
+        raise ConfigError(f"{whose}: there is no device {settings.device!r}: there is {', '.join(devices) or 'none'}")
+    feedback = _watched(settings.feedback, devices, whose, 1.0) if settings.feedback else None
+    within_s = settings.feedback.within_s if settings.feedback else 2.0
+    supervision = {name: _watched(ref, devices, whose, 1.0) for name, ref in settings.supervision.items()}
+    if settings.contacts:
+        contacts = _contacts(settings, device)
+        return ContactSiren(settings.id, device, contacts, feedback, within_s, supervision, clock)
+    profile: Profile | None = getattr(device, "profile", None)
+    if profile is None or profile.siren is None:
+        raise ConfigError(
+            f'{whose}: device {device.id} is not a siren controller: name its relays, contacts = {{ any = "relay-1" }}'
+        )
+    procedure = profile.siren
+    if feedback is None and procedure.proof is not None:
+        feedback = Watched(device, procedure.proof.channel, procedure.proof.good)
+        within_s = procedure.proof_within_s
+    own = {name: Watched(device, one.channel, one.good) for name, one in procedure.supervision.items()}
+    return ControllerSiren(settings.id, device, procedure, feedback, within_s, {**own, **supervision}, clock)
+
+
+def _contacts(settings: SirenSettings, device: Device) -> dict[Mode, str]:
+    for point in settings.contacts.values():
+        if point not in device.points:
+            raise ConfigError(
+                f"siren {settings.id}: device {device.id} has no relay {point!r}: it has {', '.join(device.points)}"
+            )
+    any_mode = settings.contacts.get("any")
+    named = {mode: settings.contacts[mode] for mode in Mode if mode in settings.contacts}
+    if any_mode is None:
+        return named
+    return {mode: named.get(mode, any_mode) for mode in Mode if mode is not Mode.VOICE or mode in named}
+
+
+def _watched(ref: ChannelRef, devices: Mapping[str, Device], whose: str, good: float) -> Watched:
+    device = devices.get(ref.device)
+    if device is None:
+        raise ConfigError(f"{whose}: there is no device {ref.device!r}")
+    if ref.channel not in [one.id for one in device.channels]:
+        raise ConfigError(f"{whose}: device {ref.device} has no channel {ref.channel!r}")
+    return Watched(device, ref.channel, good if ref.good is None else ref.good)
