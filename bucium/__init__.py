@@ -1,0 +1,17 @@
+"""The face of Bucium: the `bucium` command and the demo. Nothing of substance lives here (design §4, §5)."""
+
+from importlib import metadata
+from typing import Final
+
+
+def version() -> str:
+    """The installed version, or `unknown` in a bare tree."""
+    try:
+        return metadata.version("bucium")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+DONE: Final = 0
+FAILED: Final = 1  # refused, or it did not come true
+MISUSED: Final = 2  # the command line itself was wrong

@@ -1,0 +1,87 @@
+"""The four TOML files of Bucium: which is which, the model that checks each, and what else must be right around it."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from cython_ext import ConfigError
+from lanes.settings import Settings, load
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One kind of file. `model` is imported only when it is needed: pymodbus for a node, lxml for a controller."""
+
+    kind: str
+    what: str
+    marks: frozenset[str]  # top-level keys that only this kind has
+    model: Callable[[], type[Settings]]
+
+
+def _model(module: str, name: str) -> Callable[[], type[Settings]]:
+    def find() -> type[Settings]:
+        found: type[Settings] = getattr(import_module(module), name)
+        return found
+
+    return find
+
+
+DOCUMENTS: Final = (
+    Document(
+        "node",
+        "a node: buses, devices, sirens, broker",
+        frozenset({"bus", "device", "reading"}),
+        _model("edge.config", "NodeConfig"),
+    ),
+    Document(
+        "controller",
+        "a controller: broker, journal, dispatch",
+        frozenset({"dispatch", "journal", "history"}),
+        _model("controller.config", "ControllerConfig"),
+    ),
+    Document(
+        "plan", "the plan, before it is built", frozenset({"zone", "policy", "pattern"}), _model("lanes.plan", "Plan")
+    ),
+    Document(
+        "root", "the trust anchor of plans", frozenset({"planner", "threshold"}), _model("lanes.planfile", "Root")
+    ),
+)
+KINDS: Final = tuple(document.kind for document in DOCUMENTS)
+
+
+def of_kind(kind: str) -> Document:
+    """The document kind of this name; ConfigError names the known ones."""
+    for document in DOCUMENTS:
+        if document.kind == kind:
+            return document
+    raise ConfigError(f"kind {kind!r} is not known: {', '.join(KINDS)}")
+
+
+def recognise(path: Path) -> Document:
+    """The kind of a file: by its name, else by the keys in it. ConfigError when neither says."""
+    for document in DOCUMENTS:
+        if document.kind in path.name.split(".")[0].replace("_", "-").split("-"):
+            return document
+    keys = _top_keys(path)
+    scored = max(DOCUMENTS, key=lambda document: len(document.marks & keys))
+    if scored.marks & keys:
+        return scored
+    raise ConfigError(f"cannot tell what this file is; say --kind {'|'.join(KINDS)}", source=str(path))
+
+
+def _top_keys(path: Path) -> frozenset[str]:
+    try:
+        return frozenset(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"cannot read: {error.strerror}", source=str(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not TOML: {error}", source=str(path)) from None
+
+
+def check(path: Path, kind: str = "") -> tuple[Document, Settings]:
+    """The file as its model, valid; ConfigError names file, line, what is wrong and what to do."""
+    document = of_kind(kind) if kind else recognise(path)
+    return document, load(path, document.model())

@@ -1,0 +1,189 @@
+"""`bucium plan`: thresholds, zones, policies and keys, as one signed file."""
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from bucium.output import emit, say, table
+from cython_ext import ConfigError, SystemClock
+from lanes import planfile
+from lanes.keys import kid_of, read_key
+from lanes.plan import Plan
+from lanes.planfile import Root, SignedPlan
+from lanes.settings import load, parse
+
+app: Final = typer.Typer(name="plan", help="Thresholds, zones, policies, keys: one signed file.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+PlanFile = Annotated[Path, typer.Argument(help="A built plan.")]
+RootFile = Annotated[Path | None, typer.Option("--root", help="root.toml: check the signatures against it.")]
+
+
+@app.command()
+def build(
+    source: Annotated[Path, typer.Argument(help="plan.toml.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the built plan goes.")] = Path("plan.cbor"),
+    roster: Annotated[
+        Path | None, typer.Option(help="roster.toml of `bucium keys`: its [[key]] tables are added.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check plan.toml and build it, unsigned.
+
+    Example: bucium plan build plan.toml --roster keys/roster.toml -o plan.cbor
+    """
+    signed = planfile.build(read_source(source, roster))
+    planfile.write(signed, out)
+    if as_json:
+        emit({"ok": True, "file": str(out), "version": signed.plan.version, "sha256": signed.digest.hex()})
+        return
+    say(f"built {out}: version {signed.plan.version}, {len(signed.data)} bytes, SHA-256 {signed.digest.hex()}")
+    say(
+        f"Sign it, by as many people as the root asks for: bucium plan sign {out} --key planners/ID.pem --by ID", "bold"
+    )
+
+
+def read_source(source: Path, roster: Path | None = None) -> Plan:
+    """plan.toml, with the roster's tables after it; ConfigError as `lanes.settings.load`."""
+    if roster is None:
+        return load(source, Plan)
+    try:
+        return parse(source.read_text() + "\n" + roster.read_text(), Plan, source=str(source))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the plan or the roster: {error}") from None
+
+
+@app.command()
+def sign(
+    plan: PlanFile,
+    key: Annotated[Path, typer.Option(help="The planner's key file.")],
+    by: Annotated[str, typer.Option(help="The planner's id in root.toml.")],
+    root: RootFile = None,
+    as_json: Json = False,
+) -> None:
+    """Add a planner's signature to a built plan.
+
+    Example: bucium plan sign plan.cbor --key keys/planners/ana.pem --by ana --root keys/root.toml
+    """
+    secret = read_key(key)
+    anchor = load(root, Root) if root else None
+    if anchor and (secret.public.hex(), by) not in {(p.public, p.id) for p in anchor.planners}:
+        raise ConfigError(
+            f"this key is not {by}'s in root {anchor.name}; its id is {secret.kid.hex()}", source=str(key)
+        )
+    signed = planfile.sign(planfile.read(plan), by, secret, SystemClock().wall_us())
+    planfile.write(signed, plan)
+    people = list(planfile.signers(signed, anchor)) if anchor else []
+    if as_json:
+        emit({"ok": True, "file": str(plan), "signatures": len(signed.signatures), "people": people})
+        return
+    say(f"signed {plan} by {by}: {len(signed.signatures)} signatures")
+    if anchor:
+        missing = anchor.threshold - len(people)
+        say(
+            f"good: {', '.join(people)}" + (f"; {missing} more needed" if missing > 0 else "; ready to be put in place")
+        )
+
+
+@app.command()
+def show(plan: PlanFile, root: RootFile = None, as_json: Json = False) -> None:
+    """What a built plan says, and who stands for it. With --root, exit code 1 unless enough people signed.
+
+    Example: bucium plan show plan.cbor --root keys/root.toml
+    """
+    signed = planfile.read(plan)
+    anchor = load(root, Root) if root else None
+    people = planfile.signers(signed, anchor) if anchor else ()
+    if as_json:
+        document = signed.plan.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        emit({"ok": True, "sha256": signed.digest.hex(), "people": list(people), "plan": document})
+    else:
+        _show(signed, people, anchor)
+    if anchor:
+        planfile.check(signed, anchor)
+
+
+def _show(signed: SignedPlan, people: tuple[str, ...], anchor: Root | None) -> None:
+    plan = signed.plan
+    who = ", ".join(people) or "nobody of this root"
+    say(f"plan version {plan.version} of group {plan.group}, root {plan.root}, controller {plan.controller}", "bold")
+    say(f"SHA-256 {signed.digest.hex()}, {len(signed.signatures)} signatures" + (f", good: {who}" if anchor else ""))
+    points = [
+        (p.id, p.node, p.hazard, *(_rule(p, n) for n in ("attention", "alarm", "danger")), p.unit, " ".join(p.zones))
+        for p in plan.points
+    ]
+    table("points", ("id", "node", "hazard", "attention", "alarm", "danger", "unit", "zones"), points)
+    if plan.groups:
+        votes = [(g.id, f"{g.k} of {len(g.points)}", " ".join(g.points), f"{g.window_s:g} s") for g in plan.groups]
+        table("votes", ("id", "k of n", "points", "window"), votes)
+    table(
+        "sirens",
+        ("id", "node", "zones", "proof"),
+        [(s.id, s.node, " ".join(s.zones), _yes(s.proof)) for s in plan.sirens],
+    )
+    rows = [(p.zone, p.hazard, p.level, p.mode, p.pattern, str(p.k), _yes(p.reflex)) for p in plan.policies]
+    table("policies", ("zone", "hazard", "level", "mode", "pattern", "k", "reflex"), rows)
+    patterns = [(p.id, f"{p.length_s:g} s", _yes(p.verified), p.source) for p in plan.patterns]
+    table("patterns", ("id", "length", "verified", "source"), patterns)
+    keys = [(k.signer, k.role, k.mode, kid_of(bytes.fromhex(k.public)).hex()) for k in plan.keys]
+    table("keys", ("signer", "role", "mode", "kid"), keys)
+
+
+def _rule(point: Any, name: str) -> str:
+    rule = getattr(point, name)
+    return f"{rule.raise_at:g}/{rule.clear_at:g}" if rule else "–"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+@app.command()
+def diff(old: PlanFile, new: PlanFile, as_json: Json = False) -> None:
+    """What changes from one built plan to another: one line a value.
+
+    Example: bucium plan diff running.cbor plan.cbor
+    """
+    changes = differences(_document(old), _document(new))
+    if as_json:
+        emit({"ok": True, "changes": [{"path": p, "old": a, "new": b} for p, a, b in changes]})
+        return
+    for path, before, after in changes:
+        if before is None:
+            say(f"+ {path} = {after}", "green")
+        elif after is None:
+            say(f"- {path} = {before}", "red")
+        else:
+            say(f"~ {path}: {before} → {after}", "yellow")
+    if not changes:
+        say("the same")
+
+
+def _document(path: Path) -> dict[str, Any]:
+    return planfile.read(path).plan.model_dump(mode="json", by_alias=True)
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """(path, old, new) of each value that differs; lists of things with ids are matched by id, None: not there."""
+    if isinstance(old, list) and isinstance(new, list) and _named(old) and _named(new):
+        old, new = ({_name(item): item for item in side} for side in (old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: list[tuple[str, Any, Any]] = []
+        for key in (*old, *(k for k in new if k not in old)):
+            found += differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        return found
+    return [] if old == new else [(path, old, new)]
+
+
+def _named(items: list[Any]) -> bool:
+    return all(isinstance(item, dict) and _name(item) for item in items)
+
+
+def _name(item: dict[str, Any]) -> str:
+    """What a table of the plan is known by: its id, a policy's place, a key's bytes."""
+    if "id" in item:
+        return str(item["id"])
+    if "level" in item:
+        return "/".join(str(item[part]) for part in ("zone", "hazard", "level"))
+    return str(item.get("public", ""))[:16]
