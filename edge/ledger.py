@@ -1,0 +1,309 @@
+"""The ledger: this node's events, durable before anyone hears of them (design §2.2).
+
+One SQLite file: WAL, `synchronous=FULL` (reliability.md §0.6). Its identity is made once with the file; seq is contiguous for
+the ledger's life and never used again. A digest stands in each row, since `integrity_check` alone sees one bit-flip in six
+(reliability.md §0.7). Here is only the store; what is done when it is full or broken stands in `ledgers.py`.
+
+    event     every event, signed once; acked ones stay until their room is needed
+    outbox    those the home controller has not acked, the urgent first
+    salvaged  unacked events of a ledger that had to be set aside; they keep their old ledger's id and seq
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from lanes.identity import DIGEST_BYTES, STORE_ID_BYTES
+from lanes.orders import Ack
+from lanes.store import StoreError, open_store
+
+APPLICATION: Final = 0x42754C64  # "BuLd"
+SCHEMA_VERSION: Final = 1
+SCHEMA: Final = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE event(seq INTEGER PRIMARY KEY, rank INTEGER NOT NULL, data BLOB NOT NULL, digest BLOB NOT NULL);
+CREATE TABLE outbox(rank INTEGER, seq INTEGER, PRIMARY KEY (rank, seq)) WITHOUT ROWID;
+CREATE TABLE salvaged(ledger BLOB, seq INTEGER, rank INTEGER NOT NULL, data BLOB NOT NULL,
+                      PRIMARY KEY (ledger, seq)) WITHOUT ROWID;
+"""
+PAGES_MAX: Final = (
+    12_288  # 48 MiB, at least 130,000 events of 300 bytes; with WAL and ballast the whole stays under 64 MiB
+)
+PAGES_HIGH: Final = PAGES_MAX - 512  # acked events go from here on
+WAL_BYTES_MAX: Final = 4 << 20
+PRUNE_EVENTS: Final = 2_000  # how many go at a time: 0.6 MB, some 20 ms on an SD card
+COUNTER_BLOCK: Final = 1_000  # state reports take their counter from blocks, so that each costs no commit
+MEMORY: Final = Path(":memory:")
+URGENT: Final = 0  # ranks: a raised Level goes before all else
+CALM: Final = 1
+
+
+_NEWEST_FIRST: Final = """
+SELECT seq, data FROM outbox JOIN event USING (seq) WHERE outbox.rank = ? ORDER BY outbox.seq DESC LIMIT ?
+"""
+_OLDEST_FIRST: Final = _NEWEST_FIRST.replace("DESC", "ASC")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An event as it lies in the ledger: its key but for the node, and its signed bytes."""
+
+    ledger: bytes
+    seq: int
+    urgent: bool
+    data: bytes
+
+    @property
+    def key(self) -> tuple[bytes, int]:
+        return self.ledger, self.seq
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event to be: `seal(ledger, seq)` gives its signed bytes."""
+
+    urgent: bool
+    seal: Callable[[bytes, int], bytes]
+
+
+class AckVerdict(StrEnum):
+    """What became of an ack."""
+
+    TAKEN = "taken"
+    RESEND = "resend"  # taken; the journal is new, or its head is older than we knew: more is to be sent again
+    FOREIGN = "foreign-ledger"
+    ABOVE_HEAD = "above-head"
+    DIFFERS = "other-event"  # the controller has another event under that key: one of us was restored from an old copy
+
+
+class DamagedError(StoreError):
+    """The ledger opens, but what it holds is not what was written, or is another node's."""
+
+
+class Ledger:
+    """An open ledger. All methods block for the disk; apsw's errors pass through to `Ledgers`."""
+
+    def __init__(self, path: Path, node: str, entropy: Callable[[int], bytes]) -> None:
+        self.path = path
+        self._db = open_store(path, application=APPLICATION, schema=SCHEMA, version=SCHEMA_VERSION)
+        try:
+            self._db.pragma("max_page_count", PAGES_MAX)
+            self._db.pragma("journal_size_limit", WAL_BYTES_MAX)
+            if self._meta("id") is None:
+                with self._db:
+                    self._set(id=entropy(STORE_ID_BYTES), node=node, through=0, journal=b"", pruned=0, counter=0)
+            self._inspect(node)
+        except BaseException:
+            with suppress(apsw.Error):
+                self._db.close()
+            raise
+
+    def _inspect(self, node: str) -> None:
+        """Raise DamagedError unless every row is as it was written."""
+        if (owner := self._meta("node")) != node:
+            raise DamagedError(f"it belongs to node {owner!r}, this is {node!r}", self.path)
+        if (said := self._db.pragma("quick_check")) != "ok":
+            raise DamagedError(f"quick_check: {str(said)[:80]}", self.path)
+        self.id: bytes = self._meta("id")
+        self.head: int = self._db.execute("SELECT coalesce(max(seq), 0) FROM event").get
+        self.through: int = self._meta("through")
+        self.journal: bytes = self._meta("journal")
+        rows = 0
+        for seq, rank, data, digest in self._db.execute("SELECT seq, rank, data, digest FROM event"):
+            rows += 1
+            if digest != digest_of(seq, rank, data):
+                raise DamagedError(f"event {seq} is not what was written", self.path)
+        if rows != self.head - self._meta("pruned"):
+            raise DamagedError(f"{self.head - self._meta('pruned') - rows} events are gone", self.path)
+
+    @property
+    def durable(self) -> bool:
+        """False for the ledger of last resort, which is in memory."""
+        return self.path != MEMORY
+
+    def close(self) -> None:
+        self._db.close()
+
+    # Writing.
+
+    def append(self, drafts: Iterable[Draft]) -> list[Kept]:
+        """Sign and store; durable on return, all or none."""
+        kept = [Kept(self.id, seq, d.urgent, d.seal(self.id, seq)) for seq, d in enumerate(drafts, self.head + 1)]
+        with self._db:
+            for each in kept:
+                rank = URGENT if each.urgent else CALM
+                row = (each.seq, rank, each.data, digest_of(each.seq, rank, each.data))
+                self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?)", row)
+                self._db.execute("INSERT INTO outbox VALUES (?, ?)", (rank, each.seq))
+        self.head += len(kept)
+        return kept
+
+    def salvage(self, events: Iterable[Kept]) -> None:
+        """Take over the unacked events of another ledger."""
+        with self._db:
+            self._db.executemany(
+                "INSERT OR IGNORE INTO salvaged VALUES (?, ?, ?, ?)",
+                ((e.ledger, e.seq, URGENT if e.urgent else CALM, e.data) for e in events),
+            )
+
+    def ack(self, ack: Ack) -> AckVerdict:
+        """Believe the home controller, within reason; the caller has checked who signed."""
+        if ack.ledger != self.id:
+            return self._ack_salvaged(ack)
+        verdict = self._doubt(ack)
+        if verdict is not None:
+            return verdict
+        anew = ack.journal != self.journal or ack.through < self.through
+        with self._db:
+            if anew:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO outbox SELECT rank, seq FROM event WHERE seq > ?", (ack.through,)
+                )
+            for first, last in ((0, ack.through), *ack.ranges):
+                for rank in (URGENT, CALM):
+                    self._db.execute("DELETE FROM outbox WHERE rank = ? AND seq BETWEEN ? AND ?", (rank, first, last))
+            if anew or ack.through != self.through:
+                self._set(through=ack.through, journal=ack.journal)
+        self.through, self.journal = ack.through, ack.journal
+        return AckVerdict.RESEND if anew else AckVerdict.TAKEN
+
+    def _doubt(self, ack: Ack) -> AckVerdict | None:
+        if max(ack.through, *(last for _, last in ack.ranges), 0) > self.head:
+            return AckVerdict.ABOVE_HEAD
+        if ack.through:
+            mine = self._db.execute("SELECT data FROM event WHERE seq = ?", (ack.through,)).get
+            if mine is not None and sha256(mine).digest() != ack.last:
+                return AckVerdict.DIFFERS
+        return None
+
+    def _ack_salvaged(self, ack: Ack) -> AckVerdict:
+        held = self._db.execute("SELECT count(*), max(seq) FROM salvaged WHERE ledger = ?", (ack.ledger,)).get
+        if not held[0]:
+            return AckVerdict.FOREIGN
+        with self._db:
+            for first, last in ((0, ack.through), *ack.ranges):
+                self._db.execute(
+                    "DELETE FROM salvaged WHERE ledger = ? AND seq BETWEEN ? AND ?", (ack.ledger, first, last)
+                )
+        return AckVerdict.TAKEN
+
+    def reserve_counter(self) -> int:
+        """The first of COUNTER_BLOCK numbers that this ledger's state reports have never used."""
+        first: int = self._meta("counter") + 1
+        with self._db:
+            self._set(counter=first + COUNTER_BLOCK - 1)
+        return first
+
+    # Room.
+
+    @property
+    def crowded(self) -> bool:
+        """Whether room must be made before more is stored."""
+        return bool(self._db.pragma("page_count") - self._db.pragma("freelist_count") > PAGES_HIGH)
+
+    def prune(self) -> bool:
+        """Let the oldest acked events go; False when there are none. The last event stays: seq is counted from it."""
+        # Acked means: in no outbox. From the front, so that the cost is what goes, not what stays.
+        found = self._db.execute(
+            "SELECT seq FROM event WHERE seq < ? AND NOT EXISTS"
+            " (SELECT 1 FROM outbox WHERE outbox.rank = event.rank AND outbox.seq = event.seq)"
+            " ORDER BY seq LIMIT ?",
+            (self.head, PRUNE_EVENTS),
+        )
+        return self._drop([seq for (seq,) in found])
+
+    def shed(self) -> tuple[int, int, int] | None:
+        """The last resort: drop unacked events, the oldest of the calm first. Returns (how many, first, last)."""
+        for rank in (CALM, URGENT):
+            found = self._db.execute(
+                "SELECT seq FROM outbox WHERE rank = ? AND seq < ? ORDER BY seq LIMIT ?",
+                (rank, self.head, PRUNE_EVENTS),
+            )
+            if seqs := [seq for (seq,) in found]:
+                self._drop(seqs)
+                return len(seqs), seqs[0], seqs[-1]
+        return None
+
+    def _drop(self, seqs: list[int]) -> bool:
+        if not seqs:
+            return False
+        with self._db:
+            for rank in (URGENT, CALM):
+                self._db.executemany("DELETE FROM outbox WHERE rank = ? AND seq = ?", ((rank, s) for s in seqs))
+            self._db.executemany("DELETE FROM event WHERE seq = ?", ((s,) for s in seqs))
+            self._set(pruned=self._meta("pruned") + len(seqs))
+        return True
+
+    def checkpoint(self) -> None:
+        """Empty the log into the database, and give its room back."""
+        with suppress(apsw.BusyError):
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    # Reading.
+
+    def pending(self, limit: int, skip: Collection[tuple[bytes, int]] = ()) -> list[Kept]:
+        """At most `limit` unacked events that are not in `skip`: urgent and newest first, then the rest in order."""
+        most = limit + len(skip)
+        found: list[Kept] = []
+        for rank, query in ((URGENT, _NEWEST_FIRST), (CALM, _OLDEST_FIRST)):
+            rows = self._db.execute(query, (rank, most))
+            found += (Kept(self.id, seq, rank == URGENT, data) for seq, data in rows)
+            old = self._db.execute(
+                "SELECT ledger, seq, data FROM salvaged WHERE rank = ? ORDER BY ledger, seq LIMIT ?", (rank, most)
+            )
+            found += (Kept(ledger, seq, rank == URGENT, data) for ledger, seq, data in old)
+        return [each for each in found if each.key not in skip][:limit]
+
+    def unacked(self) -> int:
+        """How many events wait for their ack."""
+        return int(self._db.execute("SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM salvaged)").get)
+
+    def latest(self, limit: int) -> list[Kept]:
+        """The newest events, newest first: for people who look."""
+        rows = self._db.execute("SELECT seq, rank, data FROM event ORDER BY seq DESC LIMIT ?", (limit,))
+        return [Kept(self.id, seq, rank == URGENT, data) for seq, rank, data in rows]
+
+    def _meta(self, name: str) -> Any:
+        return self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).get
+
+    def _set(self, **values: Any) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+
+def digest_of(seq: int, rank: int, data: bytes) -> bytes:
+    """What stands beside each event, to see a changed bit."""
+    return sha256(seq.to_bytes(8, "big") + bytes((rank,)) + data).digest()[: DIGEST_BYTES // 2]
+
+
+def read_unacked(path: Path, node: str, head: int | None = None) -> list[Kept]:
+    """What can still be read of a damaged ledger: its unacked events whose digest is right; [] when it is another node's.
+
+    Events above `head` were never promised to anyone (their commit failed) and are left out.
+    """
+    found: dict[int, Kept] = {}
+    acked = 0
+    with suppress(apsw.Error):
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            meta = dict(db.execute("SELECT name, value FROM meta"))
+            if meta.get("node") != node or not isinstance(meta.get("id"), bytes):
+                return []
+            ledger, acked = meta["id"], meta["through"]
+            for query in ("SELECT * FROM event ORDER BY seq", "SELECT * FROM event ORDER BY seq DESC"):
+                with suppress(apsw.Error):  # from both ends, as far as the damage lets us
+                    for seq, rank, data, digest in db.execute(query):
+                        right = digest == digest_of(seq, rank, data)
+                        if right and acked < seq and (head is None or seq <= head):
+                            found[seq] = Kept(ledger, seq, rank == URGENT, data)
+            with suppress(apsw.Error):
+                for ledger, seq, rank, data in db.execute("SELECT ledger, seq, rank, data FROM salvaged"):
+                    found[-len(found) - 1] = Kept(ledger, seq, rank == URGENT, data)
+        finally:
+            db.close()
+    return [*found.values()]
