@@ -117,8 +117,9 @@ def secret_bytes(path: Path) -> bytes:
 
 def read_key(path: Path) -> SigningKey:
     """The signing key of a PEM file; ConfigError says what to do when it cannot be used."""
+    secret = secret_bytes(path)
     try:
-        private = load_pem_private_key(secret_bytes(path), password=None)
+        private = load_pem_private_key(secret, password=None)
     except (ValueError, TypeError):
         raise ConfigError("not a PEM private key; make one with: bucium keys issue", source=str(path)) from None
     if not isinstance(private, Ed25519PrivateKey):

@@ -45,7 +45,8 @@ def parse(text: str, model: type[M], *, source: str = "") -> M:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+)", str(error))
-        raise ConfigError(f"not TOML: {error}", source=source, line=int(found[1]) if found else 0) from None
+        line = int(found[1]) if found else max(len(text.splitlines()), 1)
+        raise ConfigError(f"not TOML: {error}", source=source, line=line) from None
     try:
         return model.model_validate(document)
     except ValidationError as error:
