@@ -1,0 +1,360 @@
+"""The edge node's Sparkplug session, without sockets: what happened goes in, the packets to send come out.
+
+Theory (Sparkplug B 3.0 §5; ids in `sparkplug_acceptance.tsv`). A session is one MQTT connection. It begins with births and
+ends with the death its will promised; between them DATA flows, each message but the death taking the next `seq`. A seq is
+taken when its packet is handed to the socket (`pop`), never before, so no refused packet leaves a hole. If a primary host
+is configured nothing is published before that host is known to be online, and the session ends when it goes offline; only
+the host's own timestamps decide which of its STATEs is the newest. A rebirth stops DATA at once and says everything again,
+at most once a second. Births say the newest readings, so readings that wait when births are due are not sent again.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from cython_ext import NS_PER_S, BuciumError, WireError, topics
+from cython_ext.payload import DataType, Metric, Payload
+from cython_ext.topics import Verb
+from cython_ext.wire import decode, encode
+from lanes.link import Will
+from lanes.sparkplug import BDSEQ, HEARTBEAT_S, REBIRTH, SEQ_COUNT, NodeMetric, decode_state
+
+from .births import BirthTable, Moment, Reading
+
+REBIRTH_GAP_NS: Final = NS_PER_S  # births at most once a second, however often they are asked for
+PENDING_MAX: Final = 512  # packets that wait for the socket; beyond it the oldest readings are shed: this lane may lose
+READINGS_MAX: Final = 500  # a packet: about 25 KiB, well within a payload's 64
+HISTORICAL_MAX: Final = 64  # packets of late readings that wait: the store they come from keeps the rest
+
+
+class State(Enum):
+    DOWN = auto()  # no connection
+    WAITING = auto()  # connected; the primary host is not known to be online; nothing may be published
+    DUE = auto()  # births are due at `birth_due_ns`; no DATA before them
+    LIVE = auto()  # born: DATA flows
+    ENDED = auto()  # the death is said; the connection is to be closed
+
+
+class Cue(Enum):
+    LINKED = auto()  # connected and subscribed, and a primary host is configured
+    LINKED_FREE = auto()  # the same, without a primary host
+    HOST_ONLINE = auto()  # a STATE of the primary host that began a new session of its
+    HOST_OFFLINE = auto()
+    REBIRTH = auto()  # asked for by NCMD
+    BIRTH_TIME = auto()
+    STOP = auto()  # we end on purpose
+    LOST = auto()  # the connection is gone
+
+
+TABLE: Final[Mapping[tuple[State, Cue], State]] = {
+    (State.DOWN, Cue.LINKED): State.WAITING,
+    (State.DOWN, Cue.LINKED_FREE): State.DUE,
+    (State.WAITING, Cue.HOST_ONLINE): State.DUE,
+    (State.WAITING, Cue.STOP): State.ENDED,
+    (State.WAITING, Cue.LOST): State.DOWN,
+    (State.DUE, Cue.BIRTH_TIME): State.LIVE,
+    (State.DUE, Cue.HOST_OFFLINE): State.ENDED,
+    (State.DUE, Cue.STOP): State.ENDED,
+    (State.DUE, Cue.LOST): State.DOWN,
+    (State.LIVE, Cue.HOST_ONLINE): State.DUE,  # the host began anew and knows nothing of us
+    (State.LIVE, Cue.HOST_OFFLINE): State.ENDED,
+    (State.LIVE, Cue.REBIRTH): State.DUE,
+    (State.LIVE, Cue.STOP): State.ENDED,
+    (State.LIVE, Cue.LOST): State.DOWN,
+    (State.ENDED, Cue.LOST): State.DOWN,
+}
+
+IGNORED: Final = frozenset(
+    {
+        (State.WAITING, Cue.HOST_OFFLINE),  # as we thought
+        (State.WAITING, Cue.REBIRTH),  # nothing may be published yet
+        (State.DUE, Cue.HOST_ONLINE),  # births are coming
+        (State.DUE, Cue.REBIRTH),
+        (State.ENDED, Cue.HOST_ONLINE),  # the next session will see the retained STATE
+        (State.ENDED, Cue.HOST_OFFLINE),
+        (State.ENDED, Cue.REBIRTH),
+        (State.ENDED, Cue.BIRTH_TIME),
+        (State.ENDED, Cue.STOP),
+        (State.LIVE, Cue.BIRTH_TIME),
+        (State.WAITING, Cue.BIRTH_TIME),
+    }
+    | {(State.DOWN, cue) for cue in Cue if cue not in (Cue.LINKED, Cue.LINKED_FREE)}
+    | {(state, cue) for state in State if state is not State.DOWN for cue in (Cue.LINKED, Cue.LINKED_FREE)}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the session is. `primary_host` empty: births wait for nobody."""
+
+    group: str
+    node: str
+    primary_host: str = ""
+
+    def topic(self, verb: Verb, device: str = "") -> str:
+        return topics.telemetry(self.group, verb, self.node, device)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """What is handed to the socket, in this order and now. Never retained."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    done: Callable[[bool], None] | None = None  # told whether it was handed over
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A packet before it has its seq and timestamps."""
+
+    verb: Verb
+    device: str = ""
+    readings: tuple[Reading, ...] = ()
+    late: tuple[tuple[int, Reading], ...] = ()  # (wall ms, reading): store and forward
+    done: Callable[[bool], None] | None = None
+
+
+class Session:
+    """One node's session after session. `jitter_ns` gives a random delay of births that many nodes make together."""
+
+    def __init__(
+        self, identity: Identity, table: BirthTable, *, jitter_ns: Callable[[], int], datatype_in_data: bool = False
+    ) -> None:
+        self.identity = identity
+        self.table = table
+        self.counts: Counter[str] = Counter()  # what was refused, ignored or shed, by word
+        self.state = State.DOWN
+        self.bdseq = 0
+        self._jitter_ns = jitter_ns
+        self._datatypes = datatype_in_data
+        self._live_devices: set[str] = set()
+        self._pending: deque[_Item] = deque()
+        self._historical: deque[_Item] = deque()
+        self._seq = 0
+        self._beats = 0
+        self._birth_due_ns = 0
+        self._born_ns = -REBIRTH_GAP_NS
+        self._beat_due_ns = 0
+        self._host_ms = -1  # the newest STATE timestamp of the primary host; kept over sessions
+
+    # -- connecting ------------------------------------------------------------------------------------------------
+
+    def will(self, bdseq: int, wall_ms: int) -> Will:
+        """The death that the broker keeps for us; begins the next session."""
+        self.bdseq = bdseq
+        return Will(self.identity.topic(Verb.NDEATH), self._death(wall_ms), qos=1, retain=False)
+
+    def filters(self) -> tuple[tuple[str, int], ...]:
+        """What to subscribe to before anything is published."""
+        node = self.identity
+        wanted = [(node.topic(Verb.NCMD), 1), (node.topic(Verb.DCMD, "+"), 1)]
+        if node.primary_host:
+            wanted.append((topics.state(node.primary_host), 1))
+        return tuple(wanted)
+
+    def linked(self, now_ns: int) -> None:
+        """Connected and subscribed."""
+        self._birth_due_ns = now_ns
+        self._cue(Cue.LINKED if self.identity.primary_host else Cue.LINKED_FREE)
+
+    def lost(self) -> None:
+        """The connection is gone, whoever ended it."""
+        self._cue(Cue.LOST)
+        self._forget()
+
+    def stop(self) -> None:
+        """End the session on purpose: the death is published, then the connection closed."""
+        self._end(Cue.STOP)
+
+    @property
+    def ended(self) -> bool:
+        """All is said: close the connection."""
+        return self.state is State.ENDED and not self._pending
+
+    # -- what arrives ----------------------------------------------------------------------------------------------
+
+    def received(self, topic: str, payload: bytes, retain: bool, now_ns: int) -> None:
+        """A message of the broker. Whatever is wrong with it is counted, and changes nothing."""
+        try:
+            if self.identity.primary_host and topic == topics.state(self.identity.primary_host):
+                self._host_said(payload, retain, now_ns)
+            elif topic == self.identity.topic(Verb.NCMD):
+                self._commanded(payload, retain, now_ns)
+            elif topic.startswith(self.identity.topic(Verb.DCMD) + "/"):
+                decode(payload)
+                self.counts["refused"] += 1  # nothing of ours is written through this lane
+            else:
+                self.counts["topic"] += 1
+        except WireError as error:
+            self.counts[f"malformed.{error.code}"] += 1
+
+    def _host_said(self, payload: bytes, retain: bool, now_ns: int) -> None:
+        said = decode_state(payload)
+        if said.timestamp_ms < self._host_ms:
+            self.counts["state_old"] += 1
+            return
+        newer = said.timestamp_ms > self._host_ms
+        self._host_ms = said.timestamp_ms
+        if not said.online:
+            self._end(Cue.HOST_OFFLINE)
+        elif (newer or self.state is State.WAITING) and self._cue(Cue.HOST_ONLINE):
+            # A retained STATE answers our own connecting; a live one is heard by all nodes at once.
+            self._due(now_ns + (0 if retain else self._jitter_ns()))
+
+    def _commanded(self, payload: bytes, retain: bool, now_ns: int) -> None:
+        if retain:
+            self.counts["retained"] += 1  # a command kept by the broker is of another time
+            return
+        for metric in decode(payload).metrics:
+            if metric.name != REBIRTH or metric.is_historical or metric.datatype not in (None, DataType.BOOLEAN):
+                self.counts["refused"] += 1
+            elif metric.value is True:
+                self.counts["rebirth"] += 1
+                if self._cue(Cue.REBIRTH):
+                    self._due(max(now_ns, self._born_ns + REBIRTH_GAP_NS))
+            elif metric.value is not False:
+                self.counts["refused"] += 1
+
+    # -- what the node measures ------------------------------------------------------------------------------------
+
+    def readings(self, readings: list[Reading]) -> None:
+        """New samples: kept for births, and sent when the node and their devices are born."""
+        self.table.note(readings)
+        if self.state is not State.LIVE:
+            return
+        by_device: dict[str, list[Reading]] = {}
+        for reading in readings:
+            by_device.setdefault(self.table.points[reading.point].device, []).append(reading)
+        for device, members in by_device.items():
+            if device in self._live_devices:
+                for at in range(0, len(members), READINGS_MAX):
+                    self._push(_Item(Verb.DDATA, device, tuple(members[at : at + READINGS_MAX])))
+
+    def offer_late(self, late: list[tuple[int, Reading]], done: Callable[[bool], None]) -> bool:
+        """Readings of (wall ms, reading) kept while the link was away; all of one device. False: not now."""
+        device = self.table.points[late[0][1].point].device
+        if len(late) > READINGS_MAX:
+            raise BuciumError(f"{len(late)} late readings at once; hand over at most {READINGS_MAX}")
+        if any(self.table.points[reading.point].device != device for _, reading in late):
+            raise BuciumError("late readings of several devices; hand over one device's at a time")
+        if self.state is not State.LIVE or device not in self._live_devices or len(self._historical) >= HISTORICAL_MAX:
+            return False
+        self._historical.append(_Item(Verb.DDATA, device, late=tuple(late), done=done))
+        return True
+
+    def device_online(self, device: str) -> None:
+        """A device answers: it is born now, or with the node."""
+        if device not in self._live_devices and device in self.table.devices:
+            self._live_devices.add(device)
+            self._device(Verb.DBIRTH, device)
+
+    def device_lost(self, device: str) -> None:
+        """A device is silent."""
+        if device in self._live_devices:
+            self._live_devices.discard(device)
+            self._device(Verb.DDEATH, device)
+
+    def _device(self, verb: Verb, device: str) -> None:
+        if self.state is not State.LIVE:
+            return
+        waiting = [item for item in self._pending if item.device == device]
+        for item in waiting:  # its birth or death says more than what waits
+            self._pending.remove(item)
+        self._push(_Item(verb, device))
+
+    # -- time and packets ------------------------------------------------------------------------------------------
+
+    def due_ns(self) -> int | None:
+        """When `tick` is next needed; None: not before something happens."""
+        if self.state is State.DUE:
+            return self._birth_due_ns
+        return self._beat_due_ns if self.state is State.LIVE else None
+
+    def tick(self, now_ns: int) -> None:
+        """Let time do what is due: births, heartbeats."""
+        if self.state is State.DUE and now_ns >= self._birth_due_ns:
+            self._cue(Cue.BIRTH_TIME)
+            self._forget()
+            self._born_ns = now_ns
+            self._beat_due_ns = now_ns + round(HEARTBEAT_S * NS_PER_S)
+            self._push(_Item(Verb.NBIRTH))
+            for device in self.table.devices:
+                if device in self._live_devices:
+                    self._push(_Item(Verb.DBIRTH, device))
+        elif self.state is State.LIVE and now_ns >= self._beat_due_ns:
+            self._beat_due_ns = now_ns + round(HEARTBEAT_S * NS_PER_S)
+            self._beats += 1
+            self.table.tell(NodeMetric.HEARTBEAT, self._beats)
+            self._push(_Item(Verb.NDATA))
+
+    def pop(self, moment: Moment) -> Packet | None:
+        """The next packet, its seq taken: hand it to the socket before anything else. Live before late."""
+        if self._pending:
+            item = self._pending.popleft()
+        elif self._historical and self.state is State.LIVE:
+            item = self._historical.popleft()
+        else:
+            return None
+        topic = self.identity.topic(item.verb, item.device)
+        if item.verb is Verb.NDEATH:
+            return Packet(topic, self._death(moment.wall_ms), 1)
+        seq = 0 if item.verb is Verb.NBIRTH else self._seq
+        payload = Payload(moment.wall_ms, self._metrics(item, moment), seq)
+        data = item.verb in (Verb.NDATA, Verb.DDATA)
+        packet = Packet(topic, encode(payload, datatypes=self._datatypes or not data), 0, item.done)
+        self._seq = (seq + 1) % SEQ_COUNT
+        return packet
+
+    def _metrics(self, item: _Item, moment: Moment) -> tuple[Metric, ...]:
+        match item.verb:
+            case Verb.NBIRTH:
+                return self.table.node_birth(self.bdseq, moment)
+            case Verb.DBIRTH:
+                return self.table.device_birth(item.device, moment)
+            case Verb.NDATA:
+                return self.table.node_data(moment)
+            case Verb.DDATA:
+                return self.table.historical(item.late) if item.late else self.table.data(item.readings, moment)
+            case _:
+                return ()
+
+    def _death(self, wall_ms: int) -> bytes:
+        metric = Metric(name=BDSEQ, timestamp=wall_ms, datatype=DataType.INT64, value=self.bdseq)
+        return encode(Payload(wall_ms, (metric,)))
+
+    def _push(self, item: _Item) -> None:
+        self._pending.append(item)
+        if len(self._pending) > PENDING_MAX:
+            oldest = next((i for i in self._pending if i.verb in (Verb.DDATA, Verb.NDATA)), None)
+            if oldest is not None:
+                self._pending.remove(oldest)
+                self.counts["shed"] += 1
+
+    def _due(self, at_ns: int) -> None:
+        self._birth_due_ns = at_ns
+        self._forget()  # no DATA before the births, which say the newest of it
+
+    def _end(self, cue: Cue) -> None:
+        if self._cue(cue):
+            self._forget()
+            self._pending.append(_Item(Verb.NDEATH))
+
+    def _forget(self) -> None:
+        """Drop what waits for the socket; late readings stay in their store and are offered again."""
+        self._pending.clear()
+        for item in self._historical:
+            if item.done:
+                item.done(False)
+        self._historical.clear()
+
+    def _cue(self, cue: Cue) -> bool:
+        """Step the table; whether the state changed."""
+        following = TABLE.get((self.state, cue))
+        if following is None:
+            return False
+        self.state = following
+        return True

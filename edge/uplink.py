@@ -1,0 +1,192 @@
+"""The node's telemetry lane: one session after another on real links, for as long as the node runs.
+
+It delays nothing: what the node measures is handed over without waiting, and a lost link only loses telemetry. Alarms
+travel on their own lane and connection (design §2).
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+from typing import Final
+
+from cython_ext import NS_PER_S, Clock
+from lanes.link import Connector, Link, LinkDown
+from lanes.sparkplug import BdSeqStore, NodeMetric
+
+from .births import BirthTable, Moment, Reading, unpack
+from .session import Identity, Packet, Session, State
+
+BACKOFF_FIRST_S: Final = 1.0
+BACKOFF_MAX_S: Final = 30.0  # a restarted broker sees 5,000 nodes within half a minute, not at once (F30)
+BIRTH_JITTER_S: Final = 2.0  # births after the host came back (reference §6.8)
+LAST_WORD_S: Final = 1.0  # how long a cancelled node may take to say that it ends
+STEADY_S: Final = 10.0  # a session that lasted so long ends the back-off
+
+
+class Uplink:
+    """Publishes a node's readings. `connectors` are the brokers to walk through, `rng` the source of jitter."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        table: BirthTable,
+        *,
+        connectors: Sequence[Connector],
+        store: BdSeqStore,
+        clock: Clock,
+        rng: random.Random,
+        birth_jitter_s: float = BIRTH_JITTER_S,
+        datatype_in_data: bool = False,
+    ) -> None:
+        self.session = Session(
+            identity,
+            table,
+            jitter_ns=lambda: round(rng.uniform(0, birth_jitter_s) * NS_PER_S),
+            datatype_in_data=datatype_in_data,
+        )
+        self.down_reason = "not connected yet"  # why there is no connection; empty while there is one
+        self._connectors = tuple(connectors)
+        self._store = store
+        self._clock = clock
+        self._rng = rng
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    @property
+    def live(self) -> bool:
+        """Whether the node is born and its readings go out."""
+        return self.session.state is State.LIVE
+
+    def readings(self, batch: bytes) -> None:
+        """A packed batch (the Panel's records) of this node's points."""
+        self.session.readings(unpack(batch))
+        self._wake.set()
+
+    def device_online(self, device: str) -> None:
+        self.session.device_online(device)
+        self._wake.set()
+
+    def device_lost(self, device: str) -> None:
+        self.session.device_lost(device)
+        self._wake.set()
+
+    def tell(self, metric: NodeMetric, value: int | str | None) -> None:
+        """What the node says of itself; sent with the next birth or heartbeat."""
+        self.session.table.tell(metric, value)
+
+    async def publish_historical(self, late: Sequence[tuple[int, Reading]]) -> bool:
+        """Send (wall ms, reading) pairs of one device as is_historical, after all that is live.
+
+        True: handed to the socket. That is no delivery: keep them until a later heartbeat is known to have arrived.
+        """
+        handed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if not late or not self.session.offer_late(list(late), lambda done: _settle(handed, done)):
+            return False
+        self._wake.set()
+        return await handed
+
+    def stop(self) -> None:
+        """End on purpose: `run` publishes the death and returns."""
+        self._stop.set()
+        self.session.stop()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sessions, one after another, until `stop` or cancellation."""
+        failures = 0
+        server = 0
+        while not self._stop.is_set():
+            began_ns = self._clock.monotonic_ns()
+            try:
+                await self._one(self._connectors[server])
+            except LinkDown as down:
+                self.down_reason = str(down)
+            finally:
+                self.session.lost()
+            if self._stop.is_set():
+                return
+            server = (server + 1) % len(self._connectors)
+            steady = self._clock.monotonic_ns() - began_ns > STEADY_S * NS_PER_S
+            failures = 0 if steady else failures + 1
+            longest = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10))
+            await _pause(self._stop, self._rng.uniform(0, longest))
+
+    async def _one(self, connector: Connector) -> None:
+        bdseq = await self._store.advance()
+        will = self.session.will(bdseq, self._moment().wall_ms)
+        async with connector.connect(self.session.identity.node, will) as link:
+            await link.subscribe(*self.session.filters())
+            self.session.linked(self._clock.monotonic_ns())
+            self.down_reason = ""
+            if self._stop.is_set():
+                self.session.stop()
+            reader = asyncio.create_task(self._read(link), name="uplink.read")
+            reader.add_done_callback(lambda _: self._wake.set())
+            try:
+                await self._write(link, reader)
+            except asyncio.CancelledError:
+                await self._say_death(link)  # closing the link takes the will back, so say it ourselves
+                raise
+            finally:
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
+        self.down_reason = "the primary host is offline" if not self._stop.is_set() else "stopped"
+
+    async def _read(self, link: Link) -> None:
+        async for message in link.messages():
+            self.session.received(message.topic, message.payload, message.retain, self._clock.monotonic_ns())
+            link.ack(message)
+            self._wake.set()
+
+    async def _write(self, link: Link, reader: "asyncio.Task[None]") -> None:
+        """Until the session ended: what is due, one packet at a time. LinkDown when the connection is gone."""
+        while not self.session.ended:
+            if reader.done():
+                reader.result()
+                raise LinkDown("connection ended")
+            self._wake.clear()
+            self.session.tick(self._clock.monotonic_ns())
+            packet = self.session.pop(self._moment())
+            if packet is not None:
+                await _hand_over(link, packet)
+            elif not self.session.ended:
+                await self._until_due()
+
+    async def _say_death(self, link: Link) -> None:
+        self.session.stop()
+        packet = self.session.pop(self._moment())
+        if packet is not None:
+            with contextlib.suppress(LinkDown, TimeoutError):
+                await asyncio.wait_for(_hand_over(link, packet), LAST_WORD_S)
+
+    async def _until_due(self) -> None:
+        due_ns = self.session.due_ns()
+        if due_ns is None:
+            await self._wake.wait()
+            return
+        await _pause(self._wake, max(0.0, (due_ns - self._clock.monotonic_ns()) / NS_PER_S))
+
+    def _moment(self) -> Moment:
+        return Moment(self._clock.monotonic_ns(), self._clock.wall_us() // 1000)
+
+
+async def _pause(event: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until the event."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+async def _hand_over(link: Link, packet: Packet) -> None:
+    handed = False
+    try:
+        await link.publish(packet.topic, packet.payload, qos=packet.qos)
+        handed = True
+    finally:
+        if packet.done:
+            packet.done(handed)
+
+
+def _settle(future: "asyncio.Future[bool]", value: bool) -> None:
+    if not future.done():
+        future.set_result(value)
