@@ -66,6 +66,7 @@ class Trouble(IntFlag):
     FLAPPING = 1 << 13
     DIRTY = 1 << 14  # smoke: drift compensation is used up
     VOTE_DEGRADED = 1 << 15  # too few healthy points in a group
+    TEST = 1 << 16  # the device is in test: what it says is not judged
 
 
 class QcFlag(IntEnum):
@@ -105,6 +106,7 @@ class Reason(IntEnum):
     REALARM = 12
     DEPENDENCY = 13  # EN 54-2 type A, B or C
     DRIFT = 14
+    PLAN = 15  # another configuration no longer has this Level
 
 
 class VotePolicy(IntEnum):
@@ -168,6 +170,8 @@ class PointConfig:
     drift_rate: float = 0.0  # smoke: largest change of the clean-air baseline, units per second; 0: off
     drift_total: float = 0.0
     drift_clean: float = 0.0  # the clean-air value it starts from
+    sentinels: tuple[float, ...] = ()  # at most four values by which the device says "no value"
+    loop_span: tuple[float, float] | None = None  # the values at 4 mA and at 20 mA: NAMUR NE 43 is checked
 
 
 @dataclass(frozen=True, slots=True)
