@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,9 @@ _CHUNK: Final = 1 << 18
 class Ballast:
     """The file. Blocking; no method raises on trouble: without ballast the node goes on, with less reserve."""
 
-    def __init__(self, path: Path, size: int = BALLAST_BYTES) -> None:
+    def __init__(self, path: Path, free: Callable[[Path], int], size: int = BALLAST_BYTES) -> None:
         self._path = path
+        self._free = free
         self._size = size
 
     @property
@@ -31,8 +33,7 @@ class Ballast:
         if self.aboard:
             return True
         try:
-            room = os.statvfs(self._path.parent)
-            if room.f_bavail * room.f_frsize < self._size + SPARE_BYTES:
+            if self._free(self._path.parent) < self._size + SPARE_BYTES:
                 return False
             # Written, not truncated to size: a sparse file would hold no room.
             with self._path.open("wb") as file:

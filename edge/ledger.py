@@ -35,7 +35,9 @@ CREATE TABLE salvaged(ledger BLOB, seq INTEGER, rank INTEGER NOT NULL, data BLOB
 PAGES_MAX: Final = (
     12_288  # 48 MiB, at least 130,000 events of 300 bytes; with WAL and ballast the whole stays under 64 MiB
 )
-PAGES_HIGH: Final = PAGES_MAX - 512  # acked events go from here on
+MEMORY_PAGES_MAX: Final = 2_048  # 8 MiB, 20,000 events: the ledger of last resort must not starve the node
+PAGES_MARGIN: Final = 128  # acked events go when so few are left
+WAL_PAGES: Final = 256  # checkpoint at 1 MiB of log: small enough for the reserve of a full disk
 WAL_BYTES_MAX: Final = 4 << 20
 PRUNE_EVENTS: Final = 2_000  # how many go at a time: 0.6 MB, some 20 ms on an SD card
 COUNTER_BLOCK: Final = 1_000  # state reports take their counter from blocks, so that each costs no commit
@@ -93,7 +95,9 @@ class Ledger:
         self.path = path
         self._db = open_store(path, application=APPLICATION, schema=SCHEMA, version=SCHEMA_VERSION)
         try:
-            self._db.pragma("max_page_count", PAGES_MAX)
+            self._pages = PAGES_MAX if self.durable else MEMORY_PAGES_MAX
+            self._db.pragma("max_page_count", self._pages)
+            self._db.pragma("wal_autocheckpoint", WAL_PAGES)
             self._db.pragma("journal_size_limit", WAL_BYTES_MAX)
             if self._meta("id") is None:
                 with self._db:
@@ -111,7 +115,7 @@ class Ledger:
         if (said := self._db.pragma("quick_check")) != "ok":
             raise DamagedError(f"quick_check: {str(said)[:80]}", self.path)
         self.id: bytes = self._meta("id")
-        self.head: int = self._db.execute("SELECT coalesce(max(seq), 0) FROM event").get
+        self.head = self._last()
         self.through: int = self._meta("through")
         self.journal: bytes = self._meta("journal")
         rows = 0
@@ -135,12 +139,17 @@ class Ledger:
     def append(self, drafts: Iterable[Draft]) -> list[Kept]:
         """Sign and store; durable on return, all or none."""
         kept = [Kept(self.id, seq, d.urgent, d.seal(self.id, seq)) for seq, d in enumerate(drafts, self.head + 1)]
-        with self._db:
-            for each in kept:
-                rank = URGENT if each.urgent else CALM
-                row = (each.seq, rank, each.data, digest_of(each.seq, rank, each.data))
-                self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?)", row)
-                self._db.execute("INSERT INTO outbox VALUES (?, ?)", (rank, each.seq))
+        try:
+            with self._db:
+                for each in kept:
+                    rank = URGENT if each.urgent else CALM
+                    row = (each.seq, rank, each.data, digest_of(each.seq, rank, each.data))
+                    self._db.execute("INSERT INTO event VALUES (?, ?, ?, ?)", row)
+                    self._db.execute("INSERT INTO outbox VALUES (?, ?)", (rank, each.seq))
+        except apsw.FullError:
+            if self._last() == self.head:
+                raise
+            # The commit stands; it was the checkpoint after it that found no room.
         self.head += len(kept)
         return kept
 
@@ -203,9 +212,14 @@ class Ledger:
     # Room.
 
     @property
+    def spare_pages(self) -> int:
+        """Free pages within the file: events that come now make it no longer."""
+        return int(self._db.pragma("freelist_count"))
+
+    @property
     def crowded(self) -> bool:
         """Whether room must be made before more is stored."""
-        return bool(self._db.pragma("page_count") - self._db.pragma("freelist_count") > PAGES_HIGH)
+        return bool(self._db.pragma("page_count") - self.spare_pages > self._pages - PAGES_MARGIN)
 
     def prune(self) -> bool:
         """Let the oldest acked events go; False when there are none. The last event stays: seq is counted from it."""
@@ -268,6 +282,9 @@ class Ledger:
         """The newest events, newest first: for people who look."""
         rows = self._db.execute("SELECT seq, rank, data FROM event ORDER BY seq DESC LIMIT ?", (limit,))
         return [Kept(self.id, seq, rank == URGENT, data) for seq, rank, data in rows]
+
+    def _last(self) -> int:
+        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM event").get)
 
     def _meta(self, name: str) -> Any:
         return self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).get

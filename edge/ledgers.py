@@ -1,13 +1,17 @@
 """The ledger in use, and what is done when it cannot take an event (reliability.md F14–F18).
 
-    disk full       ballast overboard, acked events pruned, the log emptied, once more; at last unacked calm events are shed
-    damaged, or an I/O error, or locked   set aside under another name, a new ledger with a new id, unacked events carried over
+    disk full       ballast overboard; then acked events go, and at last the oldest unacked ones, the calm first, before the
+                    disk is so full that not even that could be written
+    damaged, an I/O error, locked
+                    set aside as `ledger-owing-…`, a new ledger with a new id; once the new one holds what the old one owed,
+                    its name becomes `ledger-aside-…`, kept for inquiry
     no disk at all  a ledger in memory: the alarm still goes out, and says that it is not durable; back to disk when there is one
 
 Never retry-and-believe: after an I/O error the file is not written again. Each step is a trouble that the new ledger tells.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,8 +24,12 @@ from lanes.store import StoreError
 from .ballast import Ballast
 from .ledger import MEMORY, AckVerdict, DamagedError, Draft, Kept, Ledger, read_unacked
 
-ASIDE_MAX: Final = 2  # ledgers kept for inquiry: 128 MiB
+ASIDE_MAX: Final = 2  # settled ledgers kept for inquiry: 128 MiB
+OWING_MAX: Final = 8  # ledgers whose debts could not yet be settled
+CARRIED_MAX: Final = 10_000  # events carried into memory: 3 MB; the rest stays owed on the disk
 MAKE_ROOM_MAX: Final = 8  # rounds of making room for one commit
+RESERVE_BYTES: Final = 3 << 20  # below it nothing grows: room for the log of pruning and of single commits
+SPARE_PAGES: Final = 64  # free pages within the file that a commit may count on: 256 KiB
 
 # What a disk, and not our code, can bring about.
 BROKEN: Final = (
@@ -49,17 +57,33 @@ class Finding(NamedTuple):
     subject: str = ""
 
 
+def free_bytes(folder: Path) -> int:
+    """What an ordinary user may still write here."""
+    room = os.statvfs(folder)
+    return room.f_bavail * room.f_frsize
+
+
 class Ledgers:
     """The ledger in use. Blocking: call through one Runner. `findings` are for the caller to take and report."""
 
-    def __init__(self, folder: Path, node: str, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        node: str,
+        entropy: Callable[[int], bytes],
+        free: Callable[[Path], int] = free_bytes,
+    ) -> None:
         self._folder = folder
         self._node = node
         self._entropy = entropy
-        self._ballast = Ballast(folder / "ballast")
+        self._free = free
+        self._ballast = Ballast(folder / "ballast", free)
+        self._full = False  # in memory for want of room: the file on disk is whole
+        self._lost_ballast = False
         self.findings: list[Finding] = []
         self.current = self._open()
-        if not self._ballast.load():
+        self._lost_ballast = not self._ballast.load()
+        if self._lost_ballast:
             self.findings.append(Finding("ballast-missing", True))
 
     @property
@@ -67,62 +91,18 @@ class Ledgers:
         return self._folder / "ledger.db"
 
     def _open(self) -> Ledger:
-        why = ""
         try:
-            return Ledger(self.path, self._node, self._entropy)
+            ledger = Ledger(self.path, self._node, self._entropy)
+            self._settle(ledger)
         except DamagedError as error:
             why = "foreign" if "belongs to node" in str(error) else "damaged"
         except StoreError as error:
             why = "not-ours" if "not ours" in str(error) else "unreadable"
         except (*BROKEN, apsw.FullError):
             why = "unreadable"
-        return self._renew(why)
-
-    def _renew(self, why: str, head: int | None = None) -> Ledger:
-        """A new ledger, with what the old one still owes. `head`: the last seq that the old one had promised."""
-        aside = self._set_aside()
-        owed = read_unacked(aside or self.path, self._node, head)
-        self.findings.append(Finding("ledger-replaced", True, why))
-        if aside is not None:  # else the broken file still stands there, and is not to be believed
-            self._ballast.drop()  # a new file needs room, and the disk may be the reason
-            ledger = self._make(self.path, owed)
-            if ledger is not None:
-                return ledger
-        ledger = self._make(MEMORY, owed)
-        if ledger is None:
-            raise StoreError("not even a ledger in memory can be made", self.path)
-        self.findings.append(Finding("ledger-in-memory", True, why))
-        return ledger
-
-    def _make(self, path: Path, owed: Sequence[Kept]) -> Ledger | None:
-        try:
-            ledger = Ledger(path, self._node, self._entropy)
-        except (StoreError, apsw.FullError, *BROKEN):
-            return None
-        try:
-            ledger.salvage(owed)
-        except (apsw.FullError, *BROKEN):
-            with suppress(apsw.Error):
-                ledger.close()
-            return None
-        return ledger
-
-    def _set_aside(self) -> Path | None:
-        """Rename the file and its log; None when there is nothing to keep or the folder does not let us."""
-        taken = sorted(self._folder.glob("ledger-aside-*.db"))
-        number = int(taken[-1].stem.rpartition("-")[2]) + 1 if taken else 1
-        aside = self._folder / f"ledger-aside-{number:06}.db"
-        try:
-            for old in taken[: max(0, len(taken) - ASIDE_MAX + 1)]:
-                for suffix in ("", "-wal", "-shm"):
-                    old.with_name(old.name + suffix).unlink(missing_ok=True)
-            for suffix in ("-wal", "-shm", ""):
-                here = self.path.with_name(self.path.name + suffix)
-                if here.exists():
-                    here.rename(aside.with_name(aside.name + suffix))
-        except OSError:
-            return None
-        return aside if aside.exists() else None
+        else:
+            return ledger
+        return self._renew(why, None)
 
     # What the reporter and the lane ask.
 
@@ -131,7 +111,7 @@ class Ledgers:
         room = 0
         while True:
             try:
-                if self.current.crowded:
+                if self.current.crowded or self._low():
                     self._make_room()
                 return self.current.append(drafts)
             except apsw.FullError:
@@ -142,15 +122,14 @@ class Ledgers:
                 self._replace(type(error).__name__.lower())
 
     def ack(self, ack: Ack) -> AckVerdict:
-        """As Ledger.ack; a full disk loses only the note that it was acked: the event is sent once more."""
+        """As Ledger.ack. When the disk fails, only the note that it was acked is lost: the event is sent once more."""
         try:
             return self.current.ack(ack)
         except apsw.FullError:
             self._make_room()
-            return AckVerdict.RESEND
         except BROKEN as error:
             self._replace(type(error).__name__.lower())
-            return AckVerdict.RESEND
+        return AckVerdict.RESEND
 
     def pending(self, limit: int, skip: frozenset[tuple[bytes, int]]) -> list[Kept]:
         try:
@@ -176,49 +155,140 @@ class Ledgers:
         return self.current.latest(limit)
 
     def tend(self) -> None:
-        """Now and then: ballast aboard again when there is room, and from memory back to the disk."""
+        """Now and then: from memory back to the disk, and ballast aboard again when there is room."""
         if not self.current.durable:
             self._return_to_disk()
-        had = self._ballast.aboard
-        if not had and self._ballast.load():
+        if self._lost_ballast and self._ballast.load():
+            self._lost_ballast = False
             self.findings += [Finding("disk-full", False), Finding("ballast-missing", False)]
 
     def close(self) -> None:
         with suppress(apsw.Error):
             self.current.close()
 
+    # Room.
+
+    def _low(self) -> bool:
+        """Whether the file must not grow any more, and has no room left within."""
+        if not self._lost_ballast or not self.current.durable or self.current.spare_pages >= SPARE_PAGES:
+            return False
+        try:
+            return self._free(self._folder) < RESERVE_BYTES
+        except OSError:
+            return False
+
     def _make_room(self) -> bool:
         """One step of making room; False when nothing is left to give."""
-        dropped = self._ballast.drop()
-        if dropped:
+        if self.current.durable and self._ballast.drop():
+            self._lost_ballast = True
             self.findings.append(Finding("disk-full", True))
-        try:
-            self.current.checkpoint()
-            if self.current.prune():
-                return True
-            if dropped:
-                return True
-            shed = self.current.shed()
-        except (apsw.FullError, *BROKEN):
-            return dropped
+            return True
+        self.current.checkpoint()
+        if self.current.prune():
+            return True
+        shed = self.current.shed()
         if shed:
             self.findings.append(Finding("events-lost", True, "{}: {}-{}".format(*shed)))
         return shed is not None
 
+    # Replacement.
+
     def _replace(self, why: str) -> None:
         if not self.current.durable:
             raise StoreError(f"the ledger in memory failed ({why})", self.path)
+        head = self.current.head
         self.close()
-        self.current = self._renew(why, self.current.head)
+        self.current = self._renew(why, head)
+
+    def _renew(self, why: str, head: int | None) -> Ledger:
+        """A new ledger, with what the old one still owes. `head`: the last seq that the old one had promised."""
+        self.findings.append(Finding("ledger-replaced", True, why))
+        self._full = why == "full"
+        if not self._full and self._set_aside(head):
+            self._lost_ballast = self._ballast.drop() or self._lost_ballast  # the new file needs room
+            ledger = self._make()
+            if ledger is not None:
+                return ledger
+        ledger = Ledger(MEMORY, self._node, self._entropy)
+        owed = [kept for path, top in self._owing(head) for kept in read_unacked(path, self._node, top)]
+        owed.sort(key=lambda kept: (not kept.urgent, -kept.seq))
+        ledger.salvage(owed[:CARRIED_MAX])
+        self.findings.append(Finding("ledger-in-memory", True, why))
+        return ledger
+
+    def _make(self) -> Ledger | None:
+        """A ledger on the disk that holds all debts, or None when this disk takes none."""
+        try:
+            ledger = Ledger(self.path, self._node, self._entropy)
+        except (StoreError, apsw.FullError, *BROKEN):
+            return None
+        try:
+            self._settle(ledger)
+        except (apsw.FullError, *BROKEN):
+            with suppress(apsw.Error):
+                ledger.close()
+            return None
+        return ledger
 
     def _return_to_disk(self) -> None:
         memory = self.current
-        self._set_aside()
-        if self.path.exists():
+        if not self._full and self.path.exists() and not self._set_aside(None):
             return
-        ledger = self._make(self.path, memory.pending(1 << 30))
+        ledger = self._make()
         if ledger is None:
+            return
+        try:
+            ledger.salvage(memory.pending(1 << 30))
+        except (apsw.FullError, *BROKEN):
+            ledger.close()
             return
         memory.close()
         self.current = ledger
         self.findings.append(Finding("ledger-in-memory", False))
+
+    def _set_aside(self, head: int | None) -> bool:
+        """Rename the broken file and its log; False when the folder does not let us."""
+        number = 1 + max((_number(path) for path in self._folder.glob("ledger-*.db")), default=0)
+        top = "all" if head is None else str(head)
+        owing = self._folder / f"ledger-owing-{number:06}-{top}.db"
+        try:
+            _rename(self.path, owing)
+            _keep_newest(self._folder, "ledger-owing-*.db", OWING_MAX)
+        except OSError:
+            return False
+        return True
+
+    def _owing(self, head: int | None) -> Iterator[tuple[Path, int | None]]:
+        """Files that hold debts, with the last seq each had promised."""
+        for path in sorted(self._folder.glob("ledger-owing-*.db")):
+            top = path.stem.rpartition("-")[2]
+            yield path, None if top == "all" else int(top)
+        if self.path.exists():
+            yield self.path, head
+
+    def _settle(self, ledger: Ledger) -> None:
+        """Take over what ledgers set aside still owe."""
+        for path, head in [*self._owing(None)]:
+            if path == self.path:
+                continue
+            ledger.salvage(read_unacked(path, self._node, head))
+            _rename(path, self._folder / f"ledger-aside-{_number(path):06}.db")
+        _keep_newest(self._folder, "ledger-aside-*.db", ASIDE_MAX)
+
+
+def _number(path: Path) -> int:
+    parts = path.stem.split("-")
+    return int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else 0
+
+
+def _rename(path: Path, to: Path) -> None:
+    for suffix in ("-wal", "-shm", ""):
+        here = path.with_name(path.name + suffix)
+        if here.exists():
+            here.rename(to.with_name(to.name + suffix))
+
+
+def _keep_newest(folder: Path, pattern: str, most: int) -> None:
+    for old in sorted(folder.glob(pattern), key=_number)[:-most]:
+        for suffix in ("", "-wal", "-shm"):
+            old.with_name(old.name + suffix).unlink(missing_ok=True)

@@ -65,7 +65,14 @@ def document(**changes: Any) -> dict[str, Any]:
             {"id": "flood", "source": "test", "verified": False, "segments": [{"mode": "steady", "on_s": 10}]},
         ],
         "policy": [
-            {"zone": "town", "hazard": "flood", "level": "alarm", "mode": "automatic", "pattern": "flood", "reflex": True}
+            {
+                "zone": "town",
+                "hazard": "flood",
+                "level": "alarm",
+                "mode": "automatic",
+                "pattern": "flood",
+                "reflex": True,
+            }
         ],
         "key": [
             {

@@ -1,0 +1,198 @@
+"""What the ledger does when the disk fails it: nothing promised is lost, and alarms still go out."""
+
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+import apsw
+import pytest
+
+from edge.ballast import BALLAST_BYTES, Ballast
+from edge.ledger import Draft, Ledger
+from edge.ledgers import Finding, Ledgers
+from lanes.orders import Ack
+from lanes.store import StoreError
+from tests.kit.disk import Disk, faulty_disk
+from tests.kit.nodes import NODE, entropy
+
+
+def draft(urgent: bool = False) -> Draft:
+    return Draft(urgent, lambda ledger, seq: (ledger + b"%d" % seq).ljust(250, b"."))
+
+
+def open_ledgers(folder: Path, seed: int = 1, disk: Disk | None = None) -> Ledgers:
+    return Ledgers(folder, NODE, entropy(seed), *([disk.free] if disk else []))
+
+
+def owed(ledgers: Ledgers) -> set[tuple[bytes, int]]:
+    return {kept.key for kept in ledgers.pending(1 << 20, frozenset())}
+
+
+def codes(ledgers: Ledgers) -> list[tuple[str, bool]]:
+    return [(found.code, found.on) for found in ledgers.findings]
+
+
+def test_a_full_disk_still_takes_two_hundred_alarms_each_committed_alone(tmp_path):
+    with faulty_disk(tmp_path) as disk:
+        ledgers = open_ledgers(tmp_path, disk=disk)
+        assert (tmp_path / "ballast").stat().st_size == BALLAST_BYTES
+        ledgers.append([draft()])
+        disk.room = disk.used()
+        stored = [ledgers.append([draft(urgent=True)])[0].key for _ in range(400)]
+        assert ("disk-full", True) in codes(ledgers)
+        assert ("events-lost", True) not in codes(ledgers)
+        assert not (tmp_path / "ballast").exists()
+        ledgers.close()
+        assert set(stored) <= owed(open_ledgers(tmp_path, 2))
+
+
+def test_a_disk_that_stays_full_sheds_calm_events_and_keeps_the_alarms(tmp_path):
+    with faulty_disk(tmp_path) as disk:
+        ledgers = open_ledgers(tmp_path, disk=disk)
+        alarm = ledgers.append([draft(urgent=True)])[0].key
+        disk.room = disk.used() + (1 << 20)
+        for _ in range(600):
+            ledgers.append([draft() for _ in range(60)])
+        assert ("events-lost", True) in codes(ledgers)
+        assert alarm in owed(ledgers)
+        assert ledgers.current.durable
+        assert len(owed(ledgers)) > 10_000
+
+
+def test_acked_events_go_before_any_unacked_one(tmp_path):
+    with faulty_disk(tmp_path) as disk:
+        ledgers = open_ledgers(tmp_path, disk=disk)
+        for _ in range(100):
+            kept = ledgers.append([draft() for _ in range(60)])
+        last = kept[-1]
+        ledgers.ack(Ack(b"journal1", last.ledger, last.seq, (), sha256(last.data).digest()))
+        disk.room = disk.used()
+        stored = {k.key for _ in range(180) for k in ledgers.append([draft() for _ in range(60)])}
+        assert ("events-lost", True) not in codes(ledgers)
+        assert stored == owed(ledgers)
+
+
+def test_room_again_brings_the_ballast_back_and_clears_the_trouble(tmp_path):
+    with faulty_disk(tmp_path) as disk:
+        ledgers = open_ledgers(tmp_path, disk=disk)
+        disk.room = disk.used()
+        ledgers.append([draft()])
+        disk.room = None
+        ledgers.findings.clear()
+        ledgers.tend()
+        assert Finding("disk-full", False) in ledgers.findings
+        assert Ballast(tmp_path / "ballast", disk.free).aboard
+
+
+@pytest.mark.parametrize("fault", ["sync_fails", "write_fails"])
+def test_after_an_io_error_the_old_file_is_never_written_again(tmp_path, fault):
+    with faulty_disk(tmp_path) as disk:
+        ledgers = open_ledgers(tmp_path)
+        first = ledgers.append([draft()])[0]
+        setattr(disk, fault, True)
+        second = ledgers.append([draft(urgent=True)])[0]
+        assert not ledgers.current.durable, "nothing on this disk can be believed"
+        assert second.ledger != first.ledger
+        assert owed(ledgers) == {first.key, second.key}
+        assert ("ledger-in-memory", True) in codes(ledgers)
+        setattr(disk, fault, False)
+        ledgers.tend()
+        assert ledgers.current.durable
+        assert Finding("ledger-in-memory", False) in ledgers.findings
+        third = ledgers.append([draft()])[0]
+        assert owed(ledgers) == {first.key, second.key, third.key}
+        ledgers.close()
+        assert owed(open_ledgers(tmp_path, 2)) == {first.key, second.key, third.key}
+
+
+def test_a_locked_file_is_left_to_whoever_holds_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("lanes.store.BUSY_TIMEOUT_MS", 20)
+    ledgers = open_ledgers(tmp_path)
+    first = ledgers.append([draft()])[0]
+    other = apsw.Connection(str(ledgers.path))
+    other.execute("BEGIN EXCLUSIVE")
+    second = ledgers.append([draft()])[0]
+    assert ledgers.current.durable
+    assert ("ledger-replaced", True) in codes(ledgers)
+    other.close()
+    assert second.key in owed(ledgers)
+    assert first.key in owed(ledgers) or (tmp_path / "ledger-aside-000001.db").exists()
+
+
+DAMAGES = {
+    "zeroed header": lambda data: bytes(100) + data[100:],
+    "truncated": lambda data: data[: len(data) // 2],
+    "garbage": lambda data: bytes(range(256)) * (len(data) // 256),
+    "empty page": lambda data: data[:8192] + bytes(4096) + data[12288:],
+    "one bit of an event": lambda data: data.replace(b"77.....", b"77..../", 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_ledger_is_set_aside_replaced_and_told_of(tmp_path, damage):
+    ledgers = open_ledgers(tmp_path)
+    for _ in range(100):
+        ledgers.append([draft()])
+    ledgers.current.checkpoint()
+    old = ledgers.current.id
+    ledgers.close()
+    path = tmp_path / "ledger.db"
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    again = open_ledgers(tmp_path, 2)
+    assert again.findings[0][:2] == ("ledger-replaced", True)
+    assert again.current.id != old
+    assert (tmp_path / "ledger-aside-000001.db").exists()
+    assert again.append([draft()])[0].seq == 1
+    if damage.startswith("one bit"):
+        assert len(owed(again)) == 100, "all but the changed one are still owed, under their old keys"
+        assert (old, 77) not in owed(again)
+
+
+def test_salvaged_events_are_acked_under_their_old_ledger(tmp_path):
+    ledgers = open_ledgers(tmp_path)
+    ledgers.append([draft() for _ in range(5)])
+    old = ledgers.current.id
+    ledgers._replace("test")
+    assert {key for key in owed(ledgers) if key[0] == old} == {(old, n) for n in range(1, 6)}
+    ledgers.ack(Ack(b"journal1", old, 2, ((4, 4),), bytes(32)))
+    assert owed(ledgers) == {(old, 3), (old, 5)}
+
+
+def test_another_nodes_ledger_gives_nothing_away(tmp_path):
+    theirs = Ledger(tmp_path / "ledger.db", "mill", entropy())
+    theirs.append([draft()])
+    theirs.close()
+    ledgers = open_ledgers(tmp_path)
+    assert ledgers.findings == [Finding("ledger-replaced", True, "foreign")]
+    assert owed(ledgers) == set()
+
+
+def test_only_a_few_ledgers_are_kept_aside(tmp_path):
+    ledgers = open_ledgers(tmp_path)
+    for _ in range(5):
+        ledgers._replace("test")
+    assert sorted(p.name for p in tmp_path.glob("ledger-aside-*.db")) == [
+        "ledger-aside-000004.db",
+        "ledger-aside-000005.db",
+    ]
+
+
+def test_a_folder_that_is_gone_leaves_the_alarm_path_in_memory(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with faulty_disk(folder) as disk:
+        ledgers = open_ledgers(folder)
+        ledgers.append([draft()])
+        shutil.rmtree(folder)
+        disk.room, disk.sync_fails = None, True
+        assert ledgers.append([draft(urgent=True)])
+        assert not ledgers.current.durable
+
+
+def test_no_way_at_all_is_an_error_with_the_path(tmp_path, monkeypatch):
+    ledgers = open_ledgers(tmp_path)
+    monkeypatch.setattr("edge.ledgers.Ledgers._make", lambda *_: None)
+    ledgers._replace("test")
+    assert not ledgers.current.durable
+    with pytest.raises(StoreError, match=r"ledger\.db"):
+        ledgers._replace("test")
