@@ -204,6 +204,13 @@ class Plan(Settings):
     def pattern(self, pattern_id: str) -> Pattern | None:
         return next((p for p in self.patterns if p.id == pattern_id), None)
 
+    def timing(self, pattern_id: str, family: str) -> Pattern | None:
+        """The pattern as a siren of this family sounds it: itself, or the same signal's timing for the family."""
+        named = self.pattern(pattern_id)
+        if named is None or named.family in ("any", family):
+            return named
+        return next((p for p in self.patterns if named.signal and p.signal == named.signal and p.family == family), None)
+
     def siren(self, siren_id: str) -> Siren | None:
         return next((s for s in self.sirens if s.id == siren_id), None)
 

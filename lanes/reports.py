@@ -4,7 +4,7 @@ Bodies are CBOR lists, in the order of the fields here; `docs/wire.md` has them 
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any, Final
 
 from cython_ext import Cause, ClockQuality, ClockSource, Level, Reason, Trouble
@@ -220,6 +220,21 @@ class PointState:
         )
 
 
+class SirenTrouble(IntFlag):
+    """Why a siren could not sound, or may not be trusted to; several may be true at once."""
+
+    NONE = 0
+    UNREACHABLE = 1 << 0  # its device does not answer
+    SUPERVISION = 1 << 1  # mains, battery, door …: a supervised point is not good
+    NOT_SEEN = 1 << 2  # its feedback or a supervised point cannot be read
+    NOT_OFF = 1 << 3  # the last OFF was not confirmed
+    FAILED = 1 << 4  # its last activation failed
+    UNORDERED = 1 << 5  # it sounds, and nobody ordered it
+    NO_FEEDBACK = 1 << 6  # the plan asks for proof, and it has nothing to prove with
+    DOUBT = 1 << 7  # orders must quote the boot nonce
+    STORE = 1 << 8  # the order store cannot be written: orders are refused
+
+
 @dataclass(frozen=True, slots=True)
 class SirenState:
     """A siren of this node, now. `siren` counts in the order of the plan."""
@@ -228,7 +243,7 @@ class SirenState:
     stage: Stage  # DONE: silent and ready
     order_epoch: int
     hold_s: int  # of a stop, still to run
-    trouble: int = 0  # bits of docs/troubles.md
+    trouble: int = 0  # bits of SirenTrouble
 
     def pack(self) -> list[Any]:
         return [self.siren, int(self.stage), self.order_epoch, self.hold_s, self.trouble]

@@ -40,6 +40,9 @@ class Pattern(Named):
     source: str = Field(description="the law or order that fixes it")
     verified: bool = Field(description="false: no text with the cadence was found; say so wherever it is shown")
     family: Literal["electric", "compressed-air", "any"] = "any"
+    signal: Id | Literal[""] = Field(
+        "", description="patterns of one signal are its timings for different families; each siren sounds its own"
+    )
     public: bool = True
     segments: tuple[Segment, ...] = Field(min_length=1, max_length=16)
 
