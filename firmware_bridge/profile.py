@@ -107,6 +107,7 @@ class ChannelProfile(Settings):
     wrap: int = Field(0, ge=0, le=0x1_0000_0000)  # a counter's modulus: the driver counts on through it
     read_once: bool = False  # reading clears it: values are summed here, and nobody else may read it
     loop: Loop | None = None
+    same_as: str = ""  # the same value in another place: another channel of this device
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -210,6 +211,9 @@ class Profile(Settings):
     def _check(self) -> Self:
         if not self.channel and not self.write:
             raise ValueError("a profile has at least one channel or write point")
+        for name, channel in self.channel.items():
+            if channel.same_as and channel.same_as not in self.channel:
+                raise ValueError(f"channel.{name}.same_as names {channel.same_as!r}, which is not a channel")
         for name, point in self.write.items():
             unknown = [one for one in point.every if one not in self.write]
             if unknown:

@@ -6,6 +6,7 @@ is opened again with the next read or write, at most once in `REOPEN_S`; relays 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
@@ -112,8 +113,15 @@ class Gpio:
                 return False
             self._open = True
             self._reason = ""
+            await self._first_levels()
             self._opened += 1
             return True
+
+    async def _first_levels(self) -> None:
+        """A contact's debounce begins now, not with the first read."""
+        for line, listener in self._listeners.items():
+            with contextlib.suppress(OSError):  # the read that follows says it
+                listener(await self.chip.read(line), self.clock.monotonic_ns())
 
     def _edge(self, line: str, level: bool, at_ns: int) -> None:
         if line in self._listeners:
