@@ -1,0 +1,129 @@
+"""One alarm as the book and the journal keep it: a zone's danger, the points and events behind it, and its life (design §2.3)."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cython_ext import Level
+from lanes import cbor, fields
+from lanes.identity import AlarmId, EventKey
+from lanes.keys import Mode
+
+from .alarm import State
+from .changes import Reading
+
+EVIDENCE_MAX: Final = 256  # events of one alarm: a point that flaps for a week; the opening ones and the newest stay
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One point in danger. `live`: it is so now, as far as its node has said. `watched`: only the controller's Panel says so."""
+
+    reading: Reading
+    live: bool
+    watched: bool = False
+
+    @property
+    def place(self) -> tuple[str, bool]:
+        return self.reading.point, self.watched
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One event of an alarm, and whether a person has acknowledged it."""
+
+    key: EventKey
+    seen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A mute: who, why, until when, and the severity that they looked at."""
+
+    people: tuple[str, ...]
+    reason: str
+    until_us: int
+    severity: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A zone's danger and its life. Times are UTC microseconds."""
+
+    id: AlarmId
+    mode: Mode
+    state: State
+    severity: Level
+    opened_us: int
+    changed_us: int
+    parts: tuple[Part, ...]
+    evidence: tuple[Seen, ...]
+    aliases: tuple[AlarmId, ...] = ()
+    ours: bool = True  # minted by a controller, not by a node's reflex
+    latches: bool = False
+    shelf: Shelf | None = None
+
+    @property
+    def level(self) -> Level:
+        """How bad it is now."""
+        return max((part.reading.level for part in self.parts), default=Level.NORMAL)
+
+    @property
+    def live_level(self) -> Level:
+        """How bad it is now, as far as that is not late news: what may sound sirens."""
+        return max((part.reading.level for part in self.parts if part.live), default=Level.NORMAL)
+
+    @property
+    def unseen(self) -> tuple[EventKey, ...]:
+        return tuple(each.key for each in self.evidence if not each.seen)
+
+    def names(self, wanted: AlarmId) -> bool:
+        """Whether `wanted` is this alarm's id, one of its aliases, or what a node would have called it."""
+        if wanted in (self.id, *self.aliases):
+            return True
+        same = (wanted.zone, wanted.hazard) == (self.id.zone, self.id.hazard)
+        return same and any(each.key == wanted.key for each in self.evidence)
+
+    def pack(self) -> bytes:
+        shelf = self.shelf
+        document = [
+            str(self.id),
+            int(self.mode),
+            str(self.state),
+            int(self.severity),
+            [self.opened_us, self.changed_us],
+            [[part.reading.pack(), part.live, part.watched] for part in self.parts],
+            [[each.key.pack(), each.seen] for each in self.evidence],
+            [str(alias) for alias in self.aliases],
+            [self.ours, self.latches],
+            [list(shelf.people), shelf.reason, shelf.until_us, int(shelf.severity)] if shelf else None,
+        ]
+        return cbor.encode_document(document)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Alarm":
+        """What `pack` gave."""
+        alarm_id, mode, state, severity, times, parts, evidence, aliases, flags, shelf = fields.row(
+            cbor.decode_document(data), 10, "alarm"
+        )
+        return cls(
+            AlarmId.parse(alarm_id),
+            Mode(mode),
+            State(state),
+            Level(severity),
+            times[0],
+            times[1],
+            tuple(Part(Reading.unpack(reading), live, watched) for reading, live, watched in parts),
+            tuple(Seen(EventKey.unpack(key), seen) for key, seen in evidence),
+            tuple(AlarmId.parse(alias) for alias in aliases),
+            flags[0],
+            flags[1],
+            Shelf(tuple(shelf[0]), shelf[1], shelf[2], Level(shelf[3])) if shelf else None,
+        )
+
+
+def bounded(evidence: tuple[Seen, ...]) -> tuple[Seen, ...]:
+    """The evidence within its limit."""
+    if len(evidence) <= EVIDENCE_MAX:
+        return evidence
+    half = EVIDENCE_MAX // 2
+    return (*evidence[:half], *evidence[-half:])
