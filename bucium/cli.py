@@ -36,9 +36,9 @@ def _root(
 
 def _attach() -> None:
     """Each group's file is imported here; what is heavy (pymodbus, lxml, the controller) only inside its verbs."""
-    from bucium.verbs import config, journal, keys, plan, services
+    from bucium.verbs import bus, config, journal, keys, plan, services
 
-    groups = (config, keys, plan, journal)
+    groups = (config, keys, plan, journal, bus)
     for group in groups:
         app.add_typer(group.app)
     services.attach(app)

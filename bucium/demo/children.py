@@ -40,6 +40,7 @@ class Child:
                     stdout=file,
                     stderr=file,
                     cwd=self._cwd,
+                    env=_environment(),
                     start_new_session=True,  # the terminal's Ctrl-C is ours to handle, in order
                 )
             except OSError as error:
@@ -112,6 +113,14 @@ class Family:
         """ChildError for the first that has ended by itself."""
         for child in self.children:
             child.require()
+
+
+def _environment() -> dict[str, str]:
+    """Our packages are found where this file is, and never in the child's folder."""
+    here = str(Path(__file__).resolve().parents[2])
+    old = os.environ.get("PYTHONPATH", "")
+    path = f"{here}{os.pathsep}{old}" if old else here
+    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def _die_with_us() -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import termios
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -79,7 +80,10 @@ def connector(settings: ModbusTcpBus | ModbusRtuBus) -> Connect:
             require_simulated_is_pty(settings)
         params.timeout_connect = timeout_s
         port = _Pymodbus(params, listener)
-        await port.open()
+        try:
+            await port.open()
+        except termios.error as error:  # no OSError: the line refuses speed or parity (a pseudo-terminal has none)
+            raise OSError(f"{params.host} does not take these line settings: {error.args[-1]}") from None
         return port
 
     return connect

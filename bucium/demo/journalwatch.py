@@ -1,0 +1,91 @@
+"""Looks into the controller's journal, read-only and from outside: alarms and troubles as the record has them."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from bucium.demo.chains import Chains
+from bucium.demo.happening import Teller
+from controller.changes import AlarmChange
+from controller.records import Record
+from cython_ext import Level, WireError
+from lanes import cbor
+
+LOOK_S: Final = 0.1
+ROWS_MAX: Final = 500  # one look
+
+
+class JournalWatch:
+    """Polls the journal file; its rows carry the controller's own instants."""
+
+    def __init__(self, path: Path, teller: Teller, chains: Chains) -> None:
+        self._path = path
+        self._teller = teller
+        self._chains = chains
+        self._seq = 0
+        self.changes: list[AlarmChange] = []
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self.look()
+            await asyncio.sleep(LOOK_S)
+
+    def look(self) -> None:
+        """Read what is new."""
+        if not self._path.exists():
+            return
+        try:
+            store = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+        except apsw.Error:
+            return  # being made just now
+        try:
+            rows = store.execute(
+                "SELECT seq, kind, monotonic_ns, payload FROM entry WHERE seq > ? ORDER BY seq LIMIT ?",
+                (self._seq, ROWS_MAX),
+            ).fetchall()
+        except apsw.Error:
+            return  # the same: no table yet, or the writer holds the file for a moment
+        finally:
+            store.close()
+        for seq, kind, monotonic_ns, payload in rows:
+            self._seq = seq
+            try:
+                self._row(kind, monotonic_ns, cbor.decode(payload))
+            except (WireError, ValueError, KeyError) as error:
+                self._teller.tell("trouble", f"row {seq} of the journal cannot be read: {error}")
+
+    def _row(self, kind: int, at_ns: int, value: list[object]) -> None:
+        match kind, value:
+            case Record.ALARM, [bytes(data), *_]:
+                self._alarm(AlarmChange.unpack(data), at_ns)
+            case Record.TROUBLE, [str(code), str(subject), bool(on)]:
+                state = "begins" if on else "ends"
+                text = f"controller: {code} {subject} {state}".replace("  ", " ")
+                self._teller.tell("trouble", text, at_ns=at_ns, node="", code=code, on=on)
+            case Record.REFUSED, [str(why), int(count), *_]:
+                self._teller.tell("refused", f"controller refused {count} messages: {why}", at_ns=at_ns, why=why)
+            case _:
+                pass
+
+    def _alarm(self, change: AlarmChange, at_ns: int) -> None:
+        self.changes.append(change)
+        level = Level(change.level)
+        self._chains.alarm(change.hazard, level, frozenset(change.evidence), at_ns)
+        word = level.name.lower()
+        by = f" by {change.by}" if change.by else ""
+        self._teller.tell(
+            "alarm",
+            f"{change.hazard.name.lower()} in {change.zone}: {change.kind}{by}, {word}",
+            at_ns=at_ns,
+            alarm=str(change.alarm_id),
+            zone=change.zone,
+            hazard=change.hazard.name.lower(),
+            kind=str(change.kind),
+            level=int(level),
+            was=int(change.was),
+            evidence=len(change.evidence),
+            by=change.by,
+        )
