@@ -1,0 +1,178 @@
+"""The dispatcher: takes every change of an alarm, makes it durable, and sets the couriers going.
+
+`tell` returns when the message is on disk, so the alarm path need not wait for it: sirens are ordered first, and a change that
+was not yet told when the program stopped is told again at the next start (the outbox knows it by its identifier).
+Give it a runner of its own: it then never queues behind, or before, the journal's commits.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from controller.changes import AlarmChange
+from cython_ext import Clock
+from lanes.store import Runner
+
+from . import Channel, Delivery, Outcome, ReceiptSink, TroubleSink
+from .cap import Author
+from .courier import Courier, Entropy
+from .outbox import PARCELS_MAX, Lost, Outbox, Told
+
+RENEW_EVERY_S: Final = 30.0  # how often messages are looked through for renewal; they last at least 600 s
+DISK_RETRY_S: Final = 1.0  # a full disk: people are making room
+WRITE_MAX: Final = 500  # changes in one commit: their XML takes about 0.1 s
+
+
+class Dispatcher:
+    """Runs until cancelled. `receipt` takes each delivery into the journal; `trouble` is told (code, on, subject)."""
+
+    def __init__(
+        self,
+        author: Author,
+        channels: Sequence[Channel],
+        *,
+        path: Path,
+        clock: Clock,
+        runner: Runner,
+        entropy: Entropy,
+        receipt: ReceiptSink,
+        trouble: TroubleSink,
+        parcels_max: int = PARCELS_MAX,
+    ) -> None:
+        self.author = author
+        self._outbox = Outbox(path, {channel.name: _wish(channel) for channel in channels}, parcels_max=parcels_max)
+        self._clock = clock
+        self._runner = runner
+        self._receipt = receipt
+        self._trouble = trouble
+        self._couriers = {
+            channel.name: Courier(
+                channel,
+                self._outbox,
+                clock=clock,
+                runner=runner,
+                entropy=entropy,
+                receipt=receipt,
+                trouble=trouble,
+            )
+            for channel in channels
+        }
+        self._pending: list[tuple[AlarmChange, asyncio.Future[None]]] = []
+        self._arrived = asyncio.Event()
+        self._invalid = False
+        self._disk = False
+
+    async def tell(self, change: AlarmChange) -> None:
+        """Returns when the change is durable. Changes told at the same time share one commit. Needs `run`."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((change, done))
+        self._arrived.set()
+        await done
+
+    async def pending(self) -> dict[str, int]:
+        """How many messages each channel still has to take."""
+        return await self._runner(self._outbox.pending)
+
+    async def settled(self, timeout_s: float) -> bool:
+        """Wait until every channel has taken everything, at most so long. For tools that end; True: it has."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                if self._pending:
+                    await asyncio.wait([done for _, done in self._pending])
+                for courier in self._couriers.values():
+                    await courier.idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Deliver, renew, and write, until cancelled."""
+        try:
+            await self._lost(await self._runner(self._outbox.orphans))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._write())
+                group.create_task(self._renew())
+                for courier in self._couriers.values():
+                    group.create_task(courier.run())
+        finally:
+            for courier in self._couriers.values():
+                await courier.channel.close()
+            await self._runner(self._outbox.close)
+
+    async def _write(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._pending[:WRITE_MAX]
+            changes = [change for change, _ in batch]
+            told = await self._commit(partial(self._outbox.tell, self.author, changes, self._clock.wall_us()))
+            if told is None:
+                await asyncio.sleep(DISK_RETRY_S)
+                continue
+            del self._pending[: len(batch)]
+            if not self._pending:
+                self._arrived.clear()
+            self._wake()
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None)
+            await self._after(told)
+
+    async def _renew(self) -> None:
+        while True:
+            told = await self._commit(partial(self._outbox.renew, self.author, self._clock.wall_us()))
+            if told is not None:
+                self._wake()
+                await self._after(told)
+            await asyncio.sleep(RENEW_EVERY_S)
+
+    def _wake(self) -> None:
+        for courier in self._couriers.values():
+            courier.wake()
+
+    async def _commit(self, write: Callable[[], Told]) -> Told | None:
+        """Write to disk; None, with Trouble, when the disk does not take it. A damaged or foreign file is a bug and raises."""
+        try:
+            told = await self._runner(write)
+        except (apsw.FullError, apsw.IOError, apsw.BusyError) as error:
+            if not self._disk:
+                self._disk = True
+                self._trouble("dispatch-disk", True, str(error)[:48])
+            return None
+        if self._disk:
+            self._disk = False
+            self._trouble("dispatch-disk", False, "")
+        return told
+
+    async def _after(self, told: Told) -> None:
+        if told.identifiers and bool(told.invalid) != self._invalid:
+            self._invalid = bool(told.invalid)
+            self._trouble("dispatch-invalid", self._invalid, "cap")
+        for text in told.invalid:
+            identifier, _, why = text.partition(": ")
+            await self._receipt(
+                Delivery("cap", identifier, "", Outcome.REFUSED, why[:120], 0, self._clock.wall_us(), 0.0)
+            )
+        await self._lost(told.shed)
+        shed = {lost.channel for lost in told.shed}
+        for name, courier in self._couriers.items():
+            if told.identifiers and name not in shed:
+                courier.kept()
+
+    async def _lost(self, all_lost: Sequence[Lost]) -> None:
+        for lost in all_lost:
+            courier = self._couriers.get(lost.channel)
+            if courier:
+                await courier.lost(lost)
+                continue
+            at_us = self._clock.wall_us()
+            await self._receipt(
+                Delivery(lost.channel, lost.identifier, lost.alarm, Outcome.SHED, lost.detail, 0, at_us, 0.0)
+            )
+
+
+def _wish(channel: Channel) -> Callable[[bool], bool]:
+    return lambda cap: channel.wants(cap=cap)

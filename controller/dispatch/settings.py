@@ -1,0 +1,101 @@
+"""`[cap]` and `[[dispatch]]` of controller.toml: who speaks, in which languages, and to whom."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from controller.texts import LANGUAGES, Language
+from lanes.plan_types import Id
+from lanes.settings import Settings
+
+
+def _sender(text: str) -> str:
+    if not text or re.search(r"[\s,&<]", text):
+        raise ValueError("a CAP sender is one word without spaces, commas, '<' or '&', e.g. alarms@town.example")
+    return text
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be a whole address, e.g. https://dispatch.example/alarms")
+    if parts.username or parts.password:
+        raise ValueError("an address carries no password; secrets stand in files of mode 0600")
+    return text
+
+
+Sender = Annotated[str, AfterValidator(_sender)]
+Url = Annotated[str, AfterValidator(_url)]
+Line = Annotated[str, Field(max_length=160)]
+
+
+class CapSettings(Settings):
+    """What every CAP message says of its sender."""
+
+    sender: Sender = Field("bucium@localhost.invalid", description="the globally unique name of this centre")
+    sender_name: Line = Field("", description="the authority, as people know it")
+    contact: Line = Field("", description="whom to call about a message")
+    web: Url | Literal[""] = Field("", description="where people read more")
+    languages: tuple[Language, ...] = Field(LANGUAGES, min_length=1, description="one info block each, in this order")
+    scope: Literal["Public", "Restricted", "Private"] = "Public"
+    restriction: Line = Field("", description="who may see it, when the scope is Restricted")
+    addresses: Line = Field("", description="who receives it, when the scope is Private")
+    valid_s: int = Field(
+        7200, ge=600, le=86400, description="a message expires after this; it is renewed while the alarm lasts"
+    )
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        if (self.scope == "Restricted") != bool(self.restriction):
+            raise ValueError("cap.restriction is for scope 'Restricted', and needed there")
+        if (self.scope == "Private") != bool(self.addresses):
+            raise ValueError("cap.addresses is for scope 'Private', and needed there")
+        if len(set(self.languages)) != len(self.languages):
+            raise ValueError("cap.languages names a language twice")
+        return self
+
+
+class WebhookSettings(Settings):
+    """Posts each message to an HTTP receiver, signed after Standard Webhooks."""
+
+    kind: Literal["webhook"]
+    name: Id = Field(description="how logs, receipts and troubles call this channel")
+    url: Url
+    body: Literal["cap", "json"] = Field("cap", description="cap: the CAP XML; json: a summary with the same facts")
+    secret_file: Path = Field(description="file of mode 0600 with whsec_… (24 to 64 bytes in base64)")
+    ca: Path | None = Field(None, description="PEM of the receiver's CA, when it is not a public one")
+    timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one delivery")
+    insecure: bool = Field(False, description="true: allow http:// beyond this machine; the content can then be read")
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and not self.insecure and not _loopback(parts.hostname or ""):
+            raise ValueError(f"webhook {self.name!r}: use https://, or say insecure = true")
+        if self.ca and parts.scheme != "https":
+            raise ValueError(f"webhook {self.name!r}: ca is for https:// addresses")
+        return self
+
+
+class FilesSettings(Settings):
+    """Writes each CAP message into a folder."""
+
+    kind: Literal["files"]
+    name: Id = "files"
+    folder: Path
+
+
+ChannelSettings = Annotated[WebhookSettings | FilesSettings, Field(discriminator="kind")]
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,64 @@
+"""An alarm's change as JSON, for receivers that do not speak CAP: the same facts and words (docs/cap.md has the fields)."""
+
+import json
+from math import isfinite
+from typing import Any, Final
+
+from controller.changes import AlarmChange, Reading
+
+from .cap import Author, Place, status_of, time_of
+
+VERSION: Final = 1  # of the summary; a field may be added within a version, none changes its meaning
+
+
+def summarise(author: Author, change: AlarmChange, place: Place, *, cap: bool) -> bytes:
+    """The summary of one message. `cap`: whether a CAP message of the same identifier exists."""
+    zone = author.zone(change)
+    document = {
+        "version": VERSION,
+        "identifier": place.identifier,
+        "sender": author.settings.sender,
+        "sent": time_of(place.sent_us),
+        "status": status_of(change.mode, author.plan.root),
+        "kind": str(change.kind),
+        "renewed": place.renewed,
+        "cap": cap,
+        "references": list(place.references),
+        "alarm": str(change.alarm_id),
+        "aliases": [str(alias) for alias in change.aliases],
+        "incident": change.alarm_id.incident.hex(),
+        "zone": {"id": zone.id, "name": dict(zone.name), "geocodes": dict(zone.geocodes)},
+        "hazard": change.hazard.name.lower(),
+        "level": int(change.level),
+        "was": int(change.was),
+        "opened": time_of(change.opened_us),
+        "at": time_of(change.at_us),
+        "by": change.by,
+        "plan": author.plan.version,
+        "evidence": [_reading(author, reading) for reading in change.readings],
+        "texts": {language: _words(author, change, language) for language in author.languages(change)},
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _reading(author: Author, reading: Reading) -> dict[str, Any]:
+    return {
+        "event": str(reading.key),
+        "point": reading.point,
+        "value": reading.value if isfinite(reading.value) else None,
+        "unit": author.unit(reading.point),
+        "level": int(reading.level),
+        "reason": reading.reason.name.lower(),
+        "trouble": [flag.name.lower() for flag in reading.trouble if flag.name],
+        "at": time_of(reading.at_us),
+    }
+
+
+def _words(author: Author, change: AlarmChange, language: Any) -> dict[str, str]:
+    words = author.write(change, language)
+    return {
+        "event": words.event,
+        "headline": words.headline,
+        "description": words.description,
+        "instruction": words.instruction,
+    }
