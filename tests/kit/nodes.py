@@ -1,5 +1,7 @@
 """A small plan, its keys, and the far end of a node's alarm lane: for the tests of the edge."""
 
+import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable
 from random import Random
@@ -9,6 +11,7 @@ from cython_ext import topics
 from lanes import planfile
 from lanes.envelope import Envelope, Kind, Opened, open_envelope, seal
 from lanes.keys import SigningKey
+from lanes.link import LinkDown
 from lanes.orders import Ack, Beat
 from lanes.plan import Plan
 from lanes.planfile import SignedPlan
@@ -119,7 +122,14 @@ class FarEnd:
         self.link: MemoryLink | None = None
 
     async def run(self) -> None:
-        """Listen for ever."""
+        """Listen for ever, whatever becomes of the broker."""
+        while True:
+            with contextlib.suppress(LinkDown):
+                await self._listen()
+            self.link = None
+            await asyncio.sleep(1)
+
+    async def _listen(self) -> None:
         async with self._broker.connector().connect("far-end") as link:
             self.link = link
             await link.subscribe((topics.report(GROUP, self._node), 1))

@@ -1,0 +1,96 @@
+"""What the home controller says to this node: authentic, addressed to us, and said now rather than replayed (design §2.4).
+
+Whoever can replay old beats could keep a node from acting alone. So a message counts as heard only when its counter is above
+the last of its kind. The controller's counters rise across its boots, unless it was restored from an old copy: then another
+boot counts when it was signed later, by the controller's own clock, than all that we have heard. Orders are judged once more,
+by durable counters, where they are obeyed.
+"""
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from lanes.envelope import Kind, Opened, Refusal, open_envelope
+from lanes.keys import Mode, Role
+from lanes.plan import Plan
+
+BOOTS_MAX: Final = 16  # boots of the controller that are remembered as over
+ORDERS: Final = frozenset({Kind.ACK, Kind.ORDER, Kind.APPROVAL, Kind.CHUNK})  # what comes on our order topic
+
+
+class Doubt(StrEnum):
+    """Why an authentic message does not count; `Refused` has the reasons why one is not authentic."""
+
+    NOT_CONTROLLER = "not-controller"
+    NOT_FOR_US = "not-for-us"
+    WRONG_TOPIC = "wrong-topic"
+    WRONG_MODE = "wrong-mode"
+    REPLAYED = "replayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An authentic message of the home controller, said now."""
+
+    opened: Opened
+
+
+class Hearing:
+    """Judges what arrives. `refused` counts what does not count, by reason."""
+
+    def __init__(self, plan: Plan, node: str) -> None:
+        self._plan = plan
+        self._node = node
+        self._boot = b""
+        self._over: OrderedDict[bytes, None] = OrderedDict()
+        self._counters: dict[Kind, int] = {}
+        self._highest = -1
+        self._issued_us = 0
+        self.refused: Counter[str] = Counter()
+
+    def judge(self, data: bytes, *, beat: bool) -> Heard | Refusal | Doubt:
+        """What these bytes are; `beat`: they came on the group's beat topic."""
+        opened = open_envelope(data, self._plan.roster)
+        if isinstance(opened, Refusal):
+            self.refused[opened.why] += 1
+            return opened
+        doubt = self._doubt(opened, beat)
+        if doubt is not None:
+            self.refused[doubt] += 1
+            return doubt
+        return Heard(opened)
+
+    def _doubt(self, opened: Opened, beat: bool) -> Doubt | None:
+        envelope, signer = opened.envelope, opened.signer
+        if signer.role is not Role.CONTROLLER or signer.id != self._plan.controller:
+            return Doubt.NOT_CONTROLLER
+        if envelope.kind not in ((Kind.BEAT,) if beat else ORDERS):
+            return Doubt.WRONG_TOPIC
+        if envelope.addressee != self._node and not (beat and not envelope.addressee):
+            return Doubt.NOT_FOR_US
+        if envelope.kind is not Kind.ORDER and signer.mode is not Mode.LIVE:
+            return Doubt.WRONG_MODE  # exercises have orders; they do not ack
+        if envelope.boot != self._boot:
+            later = envelope.issued_us > self._issued_us
+            risen = envelope.counter > self._highest and envelope.boot not in self._over
+            if self._boot and not (later or risen):
+                return Doubt.REPLAYED
+            self._turn_to(envelope.boot)
+        if envelope.counter <= self._counters.get(envelope.kind, -1):
+            return Doubt.REPLAYED
+        self._counters[envelope.kind] = envelope.counter
+        self._highest = max(self._highest, envelope.counter)
+        self._issued_us = envelope.issued_us
+        return None
+
+    def _turn_to(self, boot: bytes) -> None:
+        """The controller has started again."""
+        self._over.pop(boot, None)
+        if self._boot:
+            self._over[self._boot] = None
+            while len(self._over) > BOOTS_MAX:
+                self._over.popitem(last=False)
+        self._boot = boot
+        self._counters.clear()
+        self._highest = -1

@@ -1,0 +1,317 @@
+"""The node's end of the alarm lane: its own connection, events until they are acked, states, orders in (design §2, §2.2).
+
+Nothing of the telemetry lane touches it. A PUBACK promises nothing; an event leaves this node's care only by the signed ack of
+the home controller. The node is *cut off* when it has heard no valid message of the controller for 10 s, or an event has
+waited 10 s for its ack, whatever MQTT says (design §2.4).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cython_ext import NS_PER_S, Clock, WireError, topics
+from lanes.envelope import Kind, Refusal, peek
+from lanes.link import Connector, Link, LinkDown, Message
+from lanes.orders import Ack
+from lanes.planfile import SignedPlan
+from lanes.reports import PointState, SirenState
+
+from .hearing import Doubt, Heard, Hearing
+from .ledger import AckVerdict, Kept
+from .outbox import PAGE_EVENTS, Flight, Outbox
+from .reporter import Reporter
+from .troubles import Troubles
+
+log = logging.getLogger("bucium.edge")
+
+CUT_OFF_NS: Final = 10 * NS_PER_S
+STATE_S: Final = 30.0  # a present danger is said again and again: the report may be lost with its broker
+STATE_RETRY_S: Final = 0.2
+BACKOFF_FIRST_S: Final = 1.0
+BACKOFF_MAX_S: Final = 30.0  # full jitter up to it: 5,000 nodes do not come back in one moment (F30)
+STEADY_S: Final = 10.0  # a connection that lasted so long ends the back-off
+ORDERS_MAX: Final = 32  # handled at once; more wait in the connection, which holds the sender back
+REFUSED_QUIET_S: Final = 60.0  # strangers' messages are one trouble, until a minute has passed without
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What the lane asks of the rest of the node."""
+
+    order: Callable[[bytes], Awaitable[object]]  # each ORDER envelope; answers by receipts
+    states: Callable[[], tuple[Sequence[PointState], Sequence[SirenState]]]
+    endangered: Callable[[], bool]  # any Level ≥ 1 here
+    cut_off: Callable[[int | None], None]  # since when (monotonic), or None: connected
+
+
+class Lane:
+    """Runs until cancelled. `jitter` gives numbers in [0, 1)."""
+
+    def __init__(
+        self,
+        *,
+        signed: SignedPlan,
+        node: str,
+        reporter: Reporter,
+        troubles: Troubles,
+        rest: Node,
+        connector: Connector,
+        clock: Clock,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._node = node
+        self._plan = signed.plan
+        self._reporter = reporter
+        self._troubles = troubles
+        self._rest = rest
+        self._connector = connector
+        self._clock = clock
+        self._jitter = jitter
+        self._outbox = Outbox(jitter)
+        self._hearing = Hearing(signed.plan, node)
+        self._wake = asyncio.Event()
+        self._state_wanted = asyncio.Event()
+        self._orders = asyncio.Semaphore(ORDERS_MAX)
+        self._order_topic = topics.order(signed.plan.group, node)
+        self._beat_topic = topics.beat(signed.plan.group)
+        self._report_topic = topics.report(signed.plan.group, node)
+        self._heard_ns = clock.monotonic_ns()  # we owe the controller these 10 s from the start
+        self._cut_ns: int | None = None
+        self._refused_ns = 0
+        self._logged_ns: dict[str, int] = {}
+        self._more = True  # the ledger may hold backlog that is not in the outbox
+        self.connected = False
+        self.counts = {"connects": 0, "sent": 0, "acks": 0, "acks_refused": 0, "orders": 0, "states": 0}
+        reporter.listeners.append(self._recorded)
+
+    @property
+    def cut_off_since_ns(self) -> int | None:
+        return self._cut_ns
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Messages that did not count, by reason."""
+        return dict(self._hearing.refused)
+
+    async def run(self) -> None:
+        """Connect, again and again; and watch whether we are cut off."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._stay_connected(), name="lane.connect")
+            group.create_task(self._watch(), name="lane.watch")
+
+    async def _stay_connected(self) -> None:
+        failures = 0
+        while True:
+            began_ns = self._clock.monotonic_ns()
+            why = "ended"
+            try:
+                await self._connection()
+            except LinkDown as down:
+                why = str(down)
+            except ExceptionGroup as several:
+                downs, bugs = several.split(LinkDown)
+                if bugs is not None:
+                    raise bugs from None
+                why = str(downs.exceptions[0]) if downs else why
+            self.connected = False
+            self._outbox.grounded()
+            steady = self._clock.monotonic_ns() - began_ns > STEADY_S * NS_PER_S
+            failures = 0 if steady else failures + 1
+            longest = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10))
+            if failures < 2:
+                log.warning("lane.down why=%s", why)
+            await asyncio.sleep(longest * self._jitter())
+
+    async def _connection(self) -> None:
+        async with self._connector.connect(f"{self._node}.alarm") as link:
+            await link.subscribe((self._order_topic, 1), (self._beat_topic, 1))
+            log.info("lane.up node=%s", self._node)
+            self.connected = True
+            self.counts["connects"] += 1
+            self._outbox.all_due(self._clock.monotonic_ns())
+            self._more = True
+            self._state_wanted.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._receive(link, group), name="lane.receive")
+                group.create_task(self._say_state(link), name="lane.state")
+                group.create_task(self._send(link, group), name="lane.send")
+
+    # Out.
+
+    def _recorded(self, kept: Kept) -> None:
+        """An event of now stands in the ledger."""
+        if not self._outbox.add(kept, self._clock.monotonic_ns(), fresh=True):
+            self._more = True
+        self._wake.set()
+
+    async def _send(self, link: Link, group: asyncio.TaskGroup) -> None:
+        while True:
+            if self._more and self._outbox.hungry:
+                await self._load()
+            now_ns = self._clock.monotonic_ns()
+            heard = now_ns - self._heard_ns < CUT_OFF_NS
+            for flight in self._outbox.take(now_ns, heard=heard):
+                group.create_task(self._publish(link, flight), name="lane.publish")
+            due_ns = self._outbox.next_due_ns(heard=heard)
+            wait_s = None if due_ns is None or due_ns <= now_ns else (due_ns - now_ns) / NS_PER_S
+            self._wake.clear()
+            await _pause(self._wake, wait_s)
+
+    async def _load(self) -> None:
+        """A page of what an earlier cut or boot left in the ledger."""
+        self._more = False
+        kept = await self._reporter.pending(PAGE_EVENTS, self._outbox.keys)
+        self._more = self._more or len(kept) == PAGE_EVENTS
+        now_ns = self._clock.monotonic_ns()
+        for each in kept:
+            self._outbox.add(each, now_ns, fresh=False)
+
+    async def _publish(self, link: Link, flight: Flight) -> None:
+        began_ns = self._clock.monotonic_ns()
+        took_ns = None
+        try:
+            await link.publish(self._report_topic, flight.kept.data, qos=1)
+            took_ns = self._clock.monotonic_ns() - began_ns
+            self.counts["sent"] += 1
+        finally:
+            self._outbox.landed(flight, self._clock.monotonic_ns(), took_ns)
+            self._wake.set()
+
+    async def _say_state(self, link: Link) -> None:
+        """On connecting, when the controller is heard again, and every 30 s while any Level ≥ 1."""
+        while True:
+            if self._state_wanted.is_set() or self._rest.endangered():
+                parts = self._reporter.state(*self._rest.states())
+                if not parts:  # the ledger is just reserving counters for it
+                    await asyncio.sleep(STATE_RETRY_S)
+                    continue
+                self._state_wanted.clear()
+                for part in parts:
+                    await link.publish(self._report_topic, part, qos=1)
+                    self.counts["states"] += 1
+            await _pause(self._state_wanted, STATE_S)
+
+    # In.
+
+    async def _receive(self, link: Link, group: asyncio.TaskGroup) -> None:
+        async for message in link.messages():
+            if message.topic == self._order_topic and _is_order(message.payload):
+                await self._orders.acquire()
+                group.create_task(self._obey(link, message), name="lane.order")
+            else:
+                await self._take(message)
+                link.ack(message)
+
+    async def _obey(self, link: Link, message: Message) -> None:
+        """An order, in a task of its own: a slow relay must not hold back a stop, or the next ack."""
+        try:
+            self._judge(message)
+            self.counts["orders"] += 1
+            await self._rest.order(message.payload)
+            link.ack(message)
+        finally:
+            self._orders.release()
+
+    async def _take(self, message: Message) -> None:
+        heard = self._judge(message)
+        if heard is None or heard.opened.envelope.kind is not Kind.ACK:
+            return
+        try:
+            ack = Ack.unpack(heard.opened.envelope.body)
+        except WireError as error:
+            self._refuse("malformed-ack", str(error))
+            return
+        await self._take_ack(ack)
+
+    async def _take_ack(self, ack: Ack) -> None:
+        verdict = await self._reporter.ack(ack)
+        self.counts["acks"] += 1
+        restored = verdict in (AckVerdict.ABOVE_HEAD, AckVerdict.DIFFERS)
+        if restored or verdict is AckVerdict.FOREIGN:
+            self.counts["acks_refused"] += 1
+            log.warning("ack.refused why=%s through=%d head=%d", verdict, ack.through, self._reporter.head)
+            # The controller has events of this ledger that we have not: an old copy of the disk has been put back.
+            self._troubles.set("ledger-rolled-back" if restored else "ack-foreign", True)
+            return
+        self._troubles.set("ledger-rolled-back", False)
+        self._troubles.set("ack-foreign", False)
+        if verdict is AckVerdict.RESEND:
+            self._more = True
+        self._outbox.acked(ack.ledger, ((0, ack.through), *ack.ranges))
+        self._wake.set()
+        self._consider()
+
+    def _judge(self, message: Message) -> Heard | None:
+        if message.retain:
+            self._refuse("retained", message.topic)
+            return None
+        judged = self._hearing.judge(message.payload, beat=message.topic == self._beat_topic)
+        if isinstance(judged, Refusal):
+            self._refuse(judged.why, judged.detail)
+            return None
+        if isinstance(judged, Doubt):
+            if judged is not Doubt.REPLAYED:  # QoS 1 itself repeats
+                self._refuse(judged, message.topic)
+            return None
+        now_ns = self._clock.monotonic_ns()
+        silent = now_ns - self._heard_ns >= CUT_OFF_NS
+        self._heard_ns = now_ns
+        self._reporter.epoch = max(self._reporter.epoch, judged.opened.envelope.epoch)
+        if silent:
+            self._outbox.all_due(now_ns)
+            self._more = True
+            self._state_wanted.set()
+            self._wake.set()
+        self._consider()
+        return judged
+
+    def _refuse(self, why: str, detail: str) -> None:
+        now_ns = self._refused_ns = self._clock.monotonic_ns()
+        if now_ns - self._logged_ns.get(why, -1 << 62) >= REFUSED_QUIET_S * NS_PER_S:  # a flood is one line a minute
+            self._logged_ns[why] = now_ns
+            log.warning("message.refused why=%s detail=%s", why, detail)
+        self._troubles.set("messages-refused", True)
+
+    # Cut off.
+
+    async def _watch(self) -> None:
+        while True:
+            now_ns = self._clock.monotonic_ns()
+            self._consider()
+            if now_ns - self._refused_ns >= REFUSED_QUIET_S * NS_PER_S:
+                self._troubles.set("messages-refused", False)
+            # Not later than either limit can be reached; what comes meanwhile only moves the limits on.
+            next_ns = min(self._limit_ns(), now_ns + CUT_OFF_NS)
+            await asyncio.sleep(max(0.1, (next_ns - now_ns) / NS_PER_S))
+
+    def _limit_ns(self) -> int:
+        """When, if nothing comes, we are cut off."""
+        oldest_ns = self._outbox.oldest_ns()
+        return min(self._heard_ns, self._heard_ns if oldest_ns is None else oldest_ns) + CUT_OFF_NS
+
+    def _consider(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        cut = now_ns >= self._limit_ns()
+        if cut == (self._cut_ns is not None):
+            return
+        self._cut_ns = now_ns if cut else None
+        log.warning("lane.cut-off on=%s", cut)
+        self._troubles.set("cut-off", cut)
+        self._rest.cut_off(self._cut_ns)
+
+
+def _is_order(data: bytes) -> bool:
+    """Whether these bytes claim to be an order: their answer, even a refusal, is the sirens' to give."""
+    envelope = peek(data)
+    return envelope is not None and envelope.kind is Kind.ORDER
+
+
+async def _pause(event: asyncio.Event, seconds: float | None) -> None:
+    """Until the event, or so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,155 @@
+"""What is on its way to the home controller: each unacked event with a timer of its own (design §2, §2.2).
+
+Pure: no clock, no I/O; times are monotonic nanoseconds. Three kinds of event, in the order in which they go:
+
+    urgent   a Level was raised: at once, the newest first
+    fresh    anything else of now, before the backlog
+    backlog  what an earlier cut or boot left behind: from the ledger in pages, in order
+
+Sent again after 2 s, then after twice as long up to 30 s, with full jitter above the 2 s: an ack was lost, or the controller
+was busy. While the controller is silent only the first few probe for it; a valid message from it makes all due at once. The
+pace of what is not urgent follows the PUBACKs, so that on a slow link a new alarm finds the pipe empty but for one or two
+messages (issue 4: ≤ 1 s at 9.6 kbit/s).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from cython_ext import NS_PER_S
+
+from .ledger import Kept
+
+FIRST_RESEND_S: Final = 2.0
+LAST_RESEND_S: Final = 30.0
+PAGE_EVENTS: Final = 64  # of the backlog in memory: 20 kB
+HELD_MAX: Final = 1_024  # events in memory in all, 0.5 MB; beyond it the rest waits in the ledger as backlog
+PROBES: Final = 4  # events that go on being sent while the controller is silent: 1 kB in 30 s
+INFLIGHT_MAX: Final = 20  # publishes that wait for their PUBACK; the client library starves beyond (libraries.md §a)
+CALM_INFLIGHT_MAX: Final = 16  # of these, what is not urgent may take: an alarm always finds a place
+QUICK_NS: Final = 300_000_000  # a PUBACK within it: the link has room for one more
+SLOW_NS: Final = 600_000_000  # beyond it, for half as many
+
+Key = tuple[bytes, int]
+
+
+@dataclass(slots=True)
+class Flight:
+    """One event that the controller has not acked."""
+
+    kept: Kept
+    fresh: bool
+    since_ns: int  # since when it waits for its ack
+    due_ns: int
+    attempts: int = 0
+    in_air: bool = False
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """What goes first: urgent and newest, fresh, backlog from its oldest."""
+        if self.kept.urgent:
+            return 0, -self.kept.seq
+        return (1 if self.fresh else 2), self.kept.seq
+
+
+class Outbox:
+    """Flights and their timers. `jitter` gives numbers in [0, 1)."""
+
+    def __init__(self, jitter: Callable[[], float]) -> None:
+        self._jitter = jitter
+        self._flights: dict[Key, Flight] = {}
+        self._room = 1  # calm publishes that may be in the air now
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        return frozenset(self._flights)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a page of the backlog may be added."""
+        return sum(not f.fresh for f in self._flights.values()) < PAGE_EVENTS // 2
+
+    def add(self, kept: Kept, now_ns: int, *, fresh: bool) -> bool:
+        """Take an event up. False: too many are here, so that this one (in the ledger) must come with the backlog."""
+        if kept.key in self._flights:
+            return True
+        if fresh and len(self._flights) >= HELD_MAX:
+            return False
+        self._flights[kept.key] = Flight(kept, fresh, now_ns, now_ns)
+        return True
+
+    def take(self, now_ns: int, *, heard: bool) -> list[Flight]:
+        """Those to publish now, in order; they count as in the air until `landed`. `heard`: the controller is not silent."""
+        ordered = sorted(self._flights.values(), key=lambda f: f.order)
+        air = [f for f in ordered if f.in_air]
+        calm_air = sum(not f.kept.urgent for f in air)
+        chosen: list[Flight] = []
+        for place, flight in enumerate(ordered):
+            if len(air) + len(chosen) >= INFLIGHT_MAX:
+                break
+            if flight.in_air or flight.due_ns > now_ns:
+                continue
+            new = flight.attempts == 0 and flight.order[0] < 2
+            if not heard and not new and place >= PROBES:
+                continue
+            if not flight.kept.urgent:
+                if calm_air >= self._room:
+                    continue
+                calm_air += 1
+            flight.in_air = True
+            chosen.append(flight)
+        return chosen
+
+    def landed(self, flight: Flight, now_ns: int, took_ns: int | None) -> None:
+        """Its publish ended: PUBACKed after `took_ns`, or (None) not at all."""
+        flight.in_air = False
+        if took_ns is None:
+            flight.due_ns = now_ns
+            return
+        flight.attempts += 1
+        longest = min(LAST_RESEND_S, FIRST_RESEND_S * 2.0 ** min(flight.attempts, 8))
+        wait_s = FIRST_RESEND_S + (longest - FIRST_RESEND_S) * self._jitter()
+        flight.due_ns = now_ns + round(wait_s * NS_PER_S)
+        if took_ns <= QUICK_NS:
+            self._room = min(CALM_INFLIGHT_MAX, self._room + 1)
+        elif took_ns > SLOW_NS:
+            self._room = max(1, self._room // 2)
+
+    def all_due(self, now_ns: int) -> None:
+        """A new connection, or the controller is heard again: everything goes at once, as for the first time."""
+        self._room = 1
+        for flight in self._flights.values():
+            flight.due_ns = now_ns
+            flight.attempts = 0
+
+    def grounded(self) -> None:
+        """The connection is gone: nothing is in the air."""
+        for flight in self._flights.values():
+            flight.in_air = False
+
+    def acked(self, ledger: bytes, ranges: Iterable[tuple[int, int]]) -> int:
+        """Forget what the controller has; how many that were."""
+        spans = [*ranges]
+        gone = [
+            key for key in self._flights if key[0] == ledger and any(first <= key[1] <= last for first, last in spans)
+        ]
+        for key in gone:
+            del self._flights[key]
+        return len(gone)
+
+    def clear(self) -> None:
+        """Forget all; what is unacked comes again from the ledger."""
+        self._flights.clear()
+
+    def next_due_ns(self, *, heard: bool) -> int | None:
+        """When `take` may next give something, or None when only news can change that."""
+        ordered = sorted(self._flights.values(), key=lambda f: f.order)
+        counted = ordered if heard else ordered[:PROBES]
+        return min((f.due_ns for f in counted if not f.in_air), default=None)
+
+    def oldest_ns(self) -> int | None:
+        """Since when the longest-waiting event of now has waited, or None."""
+        return min((f.since_ns for f in self._flights.values() if f.order[0] < 2), default=None)

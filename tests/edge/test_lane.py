@@ -1,0 +1,440 @@
+"""The alarm lane, in virtual time against a broker in memory: nothing is forgotten before our own signed ack."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from cython_ext import Cause, Level, Reason, Trouble, topics
+from edge.lane import Lane, Node
+from edge.ledger import AckVerdict
+from edge.ledgers import Ledgers
+from edge.reporter import Reporter
+from edge.troubles import Troubles
+from lanes.envelope import Kind
+from lanes.keys import SigningKey
+from lanes.orders import Ack, Beat
+from lanes.reports import BootData, PointState, TransitionData, TroubleData
+from lanes.store import run_here
+from tests.kit.broker import MemoryBroker, MemoryConnector
+from tests.kit.clock import ManualClock, run_virtual
+from tests.kit.nodes import CONTROLLER, GROUP, KEYS, NODE, FarEnd, entropy, event_of, signed
+
+PLAN = signed()
+RAISED = TransitionData("level", Cause.RAISED, Level.NORMAL, Level.ALARM, 3.2, Reason.THRESHOLD, Trouble.NONE)
+LOWERED = TransitionData("level", Cause.LOWERED, Level.ALARM, Level.NORMAL, 1.2, Reason.THRESHOLD, Trouble.NONE)
+
+
+class World:
+    """One node's lane, its ledger on disk, a broker and the far end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = ManualClock()
+        self.broker = MemoryBroker()
+        self.far = FarEnd(self.broker, PLAN)
+        self.orders: list[bytes] = []
+        self.cuts: list[int | None] = []
+        self.level = Level.NORMAL
+        self.boots = 0
+        self.obey: Callable[[bytes], Awaitable[object]] = self._obey
+        self.tasks: list[asyncio.Task[None]] = []
+        self.boot()
+
+    def boot(self) -> None:
+        """The node's program starts (again) on the same disk."""
+        self.boots += 1
+        self.ledgers = Ledgers(self.folder, NODE, entropy(self.boots))
+        self.reporter = Reporter(
+            signed=PLAN,
+            node=NODE,
+            key=KEYS[NODE, "live"],
+            ledgers=self.ledgers,
+            boot=b"boot%04d" % self.boots,
+            clock=self.clock,
+            runner=run_here,
+        )
+        self.troubles = Troubles(self.reporter.post)
+        self.lane = Lane(
+            signed=PLAN,
+            node=NODE,
+            reporter=self.reporter,
+            troubles=self.troubles,
+            rest=Node(self._order, self._states, lambda: self.level > 0, self.cuts.append),
+            connector=self.broker.connector(),
+            clock=self.clock,
+            jitter=Random(self.boots).random,
+        )
+
+    async def _order(self, data: bytes) -> object:
+        return await self.obey(data)
+
+    async def _obey(self, data: bytes) -> None:
+        self.orders.append(data)
+
+    def _states(self):
+        points = [PointState(1, self.level, Trouble.NONE, 1, 0)] if self.level else []
+        return points, []
+
+    def start(self, *coroutines: Awaitable[None]) -> None:
+        for coroutine in (self.reporter.run(), self.lane.run(), *coroutines):
+            self.tasks.append(asyncio.ensure_future(coroutine))
+
+    async def kill(self) -> None:
+        """As SIGKILL: nothing is flushed."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.tasks.clear()
+
+    async def beats(self) -> None:
+        while True:
+            await asyncio.sleep(3)
+            if self.far.link and self.broker.up:
+                await self.far.beat()
+
+
+def run(folder: Path, scenario: Callable[[World], Awaitable[None]]) -> World:
+    clock = ManualClock()
+
+    async def main() -> World:
+        world = World(folder)
+        world.clock = clock
+        world.boots = 0
+        world.boot()
+        await scenario(world)
+        for task in world.tasks:
+            if task.done() and not task.cancelled() and task.exception():
+                raise task.exception()  # type: ignore[misc]
+        return world
+
+    return run_virtual(main(), clock)
+
+
+async def until(condition: Callable[[], object], limit_s: float = 120) -> None:
+    async with asyncio.timeout(limit_s):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def test_an_event_reaches_the_far_end_and_is_forgotten_only_when_acked(tmp_path):
+    async def scenario(world):
+        world.far.acking = False
+        world.start(world.far.run())
+        key = await world.reporter.record(RAISED)
+        await until(lambda: world.far.events)
+        assert await world.reporter.unacked() >= 1, "a PUBACK is no promise"
+        await world.far.ack(key.ledger)
+        await until(lambda: not world.ledgers.unacked())
+
+    world = run(tmp_path, scenario)
+    assert world.far.events[0].data == RAISED
+
+
+def test_an_event_is_sent_again_until_it_is_acked(tmp_path):
+    async def scenario(world):
+        world.far.acking = False
+        world.start(world.far.run(), world.beats())
+        await world.reporter.record(RAISED)
+        await asyncio.sleep(60)
+        assert 3 <= world.far.copies <= 30, "2 s doubling to 30 s"
+        world.far.acking = True
+        await until(lambda: not world.ledgers.unacked())
+
+    run(tmp_path, scenario)
+
+
+def test_with_three_of_ten_messages_lost_nothing_is_lost(tmp_path):
+    async def scenario(world):
+        dice = Random(5)
+        world.broker.weather = lambda *_: [] if dice.random() < 0.3 else [0.1, 0.3] if dice.random() < 0.2 else [0.1]
+        world.start(world.far.run(), world.beats())
+        for n in range(40):
+            await world.reporter.record(RAISED if n % 2 else LOWERED)
+            await asyncio.sleep(1)
+        await until(lambda: not world.ledgers.unacked(), 300)
+        assert len([e for e in world.far.events if isinstance(e.data, TransitionData)]) == 40
+
+    run(tmp_path, scenario)
+
+
+def test_what_was_unacked_at_a_crash_comes_after_the_restart_under_the_same_key(tmp_path):
+    async def scenario(world):
+        world.broker.stop()
+        world.start(world.far.run())
+        keys = [await world.reporter.record(RAISED) for _ in range(5)]
+        await world.kill()
+        world.boot()
+        world.broker.start()
+        world.start(world.far.run())
+        await until(lambda: not world.ledgers.unacked())
+        assert {(k.ledger, k.seq) for k in keys} <= set(world.far.held)
+
+    run(tmp_path, scenario)
+
+
+def test_a_broker_that_dies_and_forgets_costs_nothing(tmp_path):
+    async def scenario(world):
+        world.start(world.far.run(), world.beats())
+        await world.reporter.record(RAISED)
+        await until(lambda: world.far.events)
+        world.broker.stop(wipe=True)
+        await world.reporter.record(LOWERED)
+        await asyncio.sleep(20)
+        world.broker.start()
+        began = world.clock.monotonic_ns()
+        await until(lambda: world.lane.connected)
+        assert world.clock.monotonic_ns() - began < 30e9
+        await until(lambda: not world.ledgers.unacked())
+        assert LOWERED in [event.data for event in world.far.events]
+
+    run(tmp_path, scenario)
+
+
+class SlowConnector:
+    """Links whose PUBACK comes when the message is through the wire, which is free again at `free_at()`."""
+
+    def __init__(self, connector: MemoryConnector, free_at: Callable[[], float]) -> None:
+        self._connector = connector
+        self._free_at = free_at
+
+    @asynccontextmanager
+    async def connect(self, client_id, will=None, *, clean=True):
+        async with self._connector.connect(client_id, will, clean=clean) as link:
+            publish = link.publish
+
+            async def slowly(*args, **kwargs):
+                await publish(*args, **kwargs)
+                await asyncio.sleep(max(0.0, self._free_at() - asyncio.get_running_loop().time()))
+
+            link.publish = slowly
+            yield link
+
+
+def test_a_new_alarm_does_not_wait_behind_a_backlog(tmp_path):
+    """A link that carries one message in 250 ms (9.6 kbit/s), ten minutes of backlog: the alarm is there within a second."""
+
+    async def scenario(world):
+        for n in range(600):
+            world.reporter.post(TroubleData("noise", bool(n % 2), str(n)))
+        free_at = 0.0
+
+        def slow(_sender, receiver, _message):
+            nonlocal free_at
+            if receiver != "far-end":
+                return [0.0]
+            now = asyncio.get_running_loop().time()
+            free_at = max(free_at, now) + 0.25
+            return [free_at - now]
+
+        world.broker.weather = slow
+        world.lane._connector = SlowConnector(world.broker.connector(), lambda: free_at)
+        world.start(world.far.run(), world.beats())
+        await until(lambda: len(world.far.events) > 20)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await world.reporter.record(RAISED)
+        await until(lambda: any(e.data == RAISED for e in world.far.events))
+        assert loop.time() - began <= 1.0
+        await until(lambda: not world.ledgers.unacked(), 400)
+
+    run(tmp_path, scenario)
+
+
+def test_silence_is_a_cut_off_after_ten_seconds_and_a_beat_ends_it(tmp_path):
+    async def scenario(world):
+        world.start(world.far.run())
+        began = world.clock.monotonic_ns()
+        await until(lambda: world.cuts)
+        assert 10.0 <= (world.cuts[0] - began) / 1e9 < 10.2
+        assert ("cut-off", "") in world.troubles.standing()
+        world.far.acking = True
+        await until(lambda: world.far.events)  # the trouble itself is told and acked
+        await until(lambda: world.cuts[-1] is None)
+
+    run(tmp_path, scenario)
+
+
+def test_beats_without_acks_are_a_cut_off_too(tmp_path):
+    """MQTT works, the controller lives, and yet our event is not taken."""
+
+    async def scenario(world):
+        world.far.acking = False
+        world.start(world.far.run(), world.beats())
+        await asyncio.sleep(20)
+        assert not world.cuts, "beats alone keep us connected while nothing is owed"
+        await world.reporter.record(RAISED)
+        began = world.clock.monotonic_ns()
+        await until(lambda: world.cuts)
+        assert 10.0 <= (world.cuts[0] - began) / 1e9 < 10.2
+        world.far.acking = True
+        await until(lambda: world.cuts[-1] is None)
+
+    run(tmp_path, scenario)
+
+
+def test_replayed_beats_do_not_keep_a_node_quiet(tmp_path):
+    async def scenario(world):
+        world.start(world.far.run())
+        await asyncio.sleep(1)
+        recorded = [world.far.sealed(Kind.BEAT, Beat(b"journal1").pack()) for _ in range(3)]
+        world.far.boot = b"far-end2"  # the controller started again since
+        await world.far.beat()
+        await asyncio.sleep(0.1)
+        for _ in range(12):
+            world.broker.inject(topics.beat(GROUP), recorded[0])
+            world.broker.inject(topics.beat(GROUP), recorded[-1])
+            await asyncio.sleep(1)
+        assert world.cuts
+        assert world.lane.refused == {"replayed": 24}
+
+    run(tmp_path, scenario)
+
+
+def strangers() -> dict[str, tuple[str, bytes, str]]:
+    far = FarEnd(MemoryBroker(), PLAN)
+    order, beat = topics.order(GROUP, NODE), topics.beat(GROUP)
+    ack = Ack(b"journal1", b"ledger01", 0).pack()
+    return {
+        "garbage": (order, b"\xd2\x84garbage", "malformed"),
+        "empty": (beat, b"", "malformed"),
+        "oversized": (order, bytes(3000), "oversized"),
+        "unknown key": (beat, far.sealed(Kind.BEAT, [b"journal1"], key=SigningKey.from_seed(b"z" * 32)), "unknown-key"),
+        "a node's key": (order, far.sealed(Kind.ACK, ack, key=KEYS["mill", "live"]), "issuer"),
+        "test key": (order, far.sealed(Kind.ACK, ack, key=KEYS[CONTROLLER, "test"]), "wrong-mode"),
+        "wrong topic": (beat, far.sealed(Kind.ACK, ack), "wrong-topic"),
+        "another's": (order, FarEnd(MemoryBroker(), PLAN, "mill").sealed(Kind.ACK, ack), "not-for-us"),
+    }
+
+
+@pytest.mark.parametrize("case", strangers())
+def test_strangers_are_refused_counted_and_told_of(tmp_path, case):
+    topic, data, why = strangers()[case]
+
+    async def scenario(world):
+        world.start(world.far.run())
+        await until(lambda: world.lane.connected)
+        world.broker.inject(topic, data)
+        await until(lambda: world.far.events)
+        assert world.lane.refused == {why: 1}
+        assert world.far.events[0].data == TroubleData("messages-refused", True)
+        await until(lambda: TroubleData("messages-refused", False) in [e.data for e in world.far.events])
+
+    run(tmp_path, scenario)
+
+
+def test_an_ack_above_the_head_is_refused_and_troubles(tmp_path):
+    async def scenario(world):
+        world.start(world.far.run())
+        world.far.acking = False
+        key = await world.reporter.record(RAISED)
+        await until(lambda: world.far.events)
+        await world.far.say(Kind.ACK, Ack(b"journal1", key.ledger, 99, (), b"x" * 32).pack())
+        await until(lambda: world.lane.counts["acks_refused"])
+        assert ("ledger-rolled-back", "") in world.troubles.standing()
+        assert world.ledgers.unacked() >= 1
+
+    run(tmp_path, scenario)
+
+
+def test_a_controller_with_a_new_journal_gets_everything_again(tmp_path):
+    async def scenario(world):
+        world.start(world.far.run(), world.beats())
+        for _ in range(5):
+            await world.reporter.record(LOWERED)
+        await until(lambda: not world.ledgers.unacked())
+        world.far.held.clear()
+        world.far.journal = b"journal2"
+        await world.far.say(Kind.ACK, Ack(b"journal2", world.reporter.ledger, 0).pack())
+        await until(lambda: len(world.far.held) >= 5)
+        await until(lambda: not world.ledgers.unacked())
+
+    run(tmp_path, scenario)
+
+
+def test_state_reports_on_connecting_and_every_thirty_seconds_while_endangered(tmp_path):
+    async def scenario(world):
+        world.start(world.far.run(), world.beats())
+        await until(lambda: world.far.states)
+        await asyncio.sleep(100)
+        assert len(world.far.states) == 1
+        world.level = Level.ALARM
+        await asyncio.sleep(95)
+        assert 3 <= len(world.far.states) - 1 <= 4
+        assert world.far.states[-1].points == (PointState(1, Level.ALARM, Trouble.NONE, 1, 0),)
+        before = len(world.far.states)
+        world.broker.drop(f"{NODE}.alarm")
+        await until(lambda: len(world.far.states) > before, 29)
+
+    run(tmp_path, scenario)
+
+
+def test_state_counters_rise_across_boots(tmp_path):
+    from lanes.envelope import peek
+
+    counters = []
+
+    async def scenario(world):
+        for _ in range(3):
+            world.start(world.far.run())
+            before = len(world.far.states)
+            await until(lambda before=before: len(world.far.states) > before)
+            await world.kill()
+            world.ledgers.close()
+            world.boot()
+        for _, message in world.broker.published:
+            envelope = peek(message.payload)
+            if envelope and envelope.kind is Kind.STATE:
+                counters.append(envelope.counter)
+
+    run(tmp_path, scenario)
+    assert len(counters) == 3
+    assert counters == sorted(set(counters))
+
+
+def test_orders_are_handed_over_whoever_signed_and_acked_after_that(tmp_path):
+    from lanes.keys import Mode
+    from lanes.orders import Action, Order, OrderCore
+
+    core = OrderCore(b"incident", ("town",), "flood", Mode.LIVE, 10, 0, PLAN.digest)
+    body = Order(Action.START, "school", core, 0, bytes(8)).pack()
+
+    async def scenario(world):
+        gate = asyncio.Event()
+
+        async def slowly(data):
+            world.orders.append(data)
+            await gate.wait()
+
+        world.obey = slowly
+        world.start(world.far.run(), world.beats())
+        await until(lambda: world.lane.connected)
+        for key in (KEYS[CONTROLLER, "live"], SigningKey.from_seed(b"z" * 32)):
+            await world.far.say(Kind.ORDER, body, key=key)
+        await until(lambda: len(world.orders) == 2)
+        session = world.broker.sessions[f"{NODE}.alarm"]
+        assert len(session.unacked) == 2, "PUBACK only when it is safe with us"
+        await world.reporter.record(RAISED)
+        await until(lambda: not world.ledgers.unacked())  # acks go on meanwhile
+        gate.set()
+        await until(lambda: not session.unacked)
+
+    run(tmp_path, scenario)
+
+
+def test_events_are_signed_by_the_live_key_and_name_boot_plan_and_clock(tmp_path):
+    async def scenario(world):
+        world.start(world.far.run())
+        await world.reporter.record(BootData("bucium 0.1", "first-start"))
+        await until(lambda: world.far.held)
+        event = event_of(next(iter(world.far.held.values())), PLAN)
+        assert (event.plan, event.seq, event.clock) == (PLAN.digest, 1, world.clock.quality())
+
+    run(tmp_path, scenario)
+
+
+def test_verdict_words_are_what_the_log_and_docs_say():
+    assert [*AckVerdict] == ["taken", "resend", "foreign-ledger", "above-head", "other-event"]
