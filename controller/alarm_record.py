@@ -52,6 +52,7 @@ class Alarm:
     id: AlarmId
     mode: Mode
     state: State
+    episode: EventKey  # the event that began the present (or last) danger: a latched alarm may see several
     severity: Level
     opened_us: int
     changed_us: int
@@ -73,6 +74,11 @@ class Alarm:
         return max((part.reading.level for part in self.parts if part.live), default=Level.NORMAL)
 
     @property
+    def incident(self) -> bytes:
+        """The incident of the present danger; for the first one it is that of the alarm's id, as a node's reflex derives it."""
+        return AlarmId(self.id.zone, self.id.hazard, self.episode).incident
+
+    @property
     def unseen(self) -> tuple[EventKey, ...]:
         return tuple(each.key for each in self.evidence if not each.seen)
 
@@ -89,6 +95,7 @@ class Alarm:
             str(self.id),
             int(self.mode),
             str(self.state),
+            self.episode.pack(),
             int(self.severity),
             [self.opened_us, self.changed_us],
             [[part.reading.pack(), part.live, part.watched] for part in self.parts],
@@ -102,13 +109,14 @@ class Alarm:
     @classmethod
     def unpack(cls, data: bytes) -> "Alarm":
         """What `pack` gave."""
-        alarm_id, mode, state, severity, times, parts, evidence, aliases, flags, shelf = fields.row(
-            cbor.decode_document(data), 10, "alarm"
+        alarm_id, mode, state, episode, severity, times, parts, evidence, aliases, flags, shelf = fields.row(
+            cbor.decode_document(data), 11, "alarm"
         )
         return cls(
             AlarmId.parse(alarm_id),
             Mode(mode),
             State(state),
+            EventKey.unpack(episode),
             Level(severity),
             times[0],
             times[1],

@@ -91,7 +91,9 @@ class Book:
             evidence = bounded((*evidence, Seen(reading.key)))
         if parts == old.parts and evidence == old.evidence:
             return None
-        new = replace(old, parts=parts, evidence=evidence, changed_us=now_us)
+        began = old.level is Level.NORMAL and reading.level > Level.NORMAL
+        episode = reading.key if began else old.episode
+        new = replace(old, parts=parts, evidence=evidence, changed_us=now_us, episode=episode)
         again = fresh and reading.reason is not Reason.RESTART
         return self._settle(old, _cued(old, new, again=again), now_us)
 
@@ -101,6 +103,7 @@ class Book:
             AlarmId(zone, hazard, reading.key),
             mode,
             step(State.NORMAL, Cue.TRIP),
+            reading.key,
             reading.level,
             now_us,
             now_us,

@@ -3,6 +3,8 @@
 Commutative, associative and idempotent, so that the order in which news travels does not matter.
 """
 
+from lanes.identity import EventKey
+
 from .alarm import state_of
 from .alarm_record import Alarm, Part, Seen, bounded
 from .changes import ALIASES_MAX
@@ -33,6 +35,7 @@ def merge(one: Alarm, two: Alarm) -> Alarm:
         canonical,
         one.mode,
         state_of(active=bool(joined), seen=all(each.seen for each in evidence), latches=latches),
+        _episode(one, two),
         max(one.severity, two.severity),
         min(one.opened_us, two.opened_us),
         max(one.changed_us, two.changed_us),
@@ -46,3 +49,8 @@ def merge(one: Alarm, two: Alarm) -> Alarm:
 
 def _newer(part: Part) -> tuple[int, bytes, bool]:
     return part.reading.at_us, part.reading.key.octets, part.live
+
+
+def _episode(one: Alarm, two: Alarm) -> EventKey:
+    """Of the view that still sees the danger; of the canonical view when both do."""
+    return min((one, two), key=lambda a: (not a.parts, not a.ours, a.id.key.octets, a.episode.octets)).episode

@@ -1,0 +1,101 @@
+"""The signed reports that stand behind a danger, kept for the orders that must carry them (design §2.4).
+
+The node that drives a siren weighs them by the same rule (edge/evidence.py): raises and state reports of sensor nodes, at the
+policy's Level, not older than 5 minutes, of at least k different nodes; a vote's members count when enough of them speak.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from cython_ext import NS_PER_S, Hazard, Level
+from lanes.plan import Plan, Point, Policy
+
+AGE_MAX_NS: Final = 270 * NS_PER_S  # the node's limit is 300 s; an order may travel and be resent for a while
+PIECES_MAX: Final = 5  # of up to 300 bytes: with the core they stay within 2 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One signed report that says `judged` is at `level`. `at_ns`: when it was true, by our monotonic clock."""
+
+    judged: str
+    node: str
+    level: Level
+    at_ns: int
+    data: bytes
+
+
+class Pool:
+    """The newest piece of each point or vote."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._pieces: dict[str, Piece] = {}
+
+    def put(self, piece: Piece) -> None:
+        self._pieces[piece.judged] = piece
+
+    def drop(self, judged: str) -> None:
+        """The point is normal again: what it said before speaks for nothing."""
+        self._pieces.pop(judged, None)
+
+    def lower(self, judged: str, level: Level) -> None:
+        """The point is at a lower Level: its raise still shows that much."""
+        piece = self._pieces.get(judged)
+        if piece is not None and level < piece.level:
+            self._pieces[judged] = Piece(judged, piece.node, level, piece.at_ns, piece.data)
+
+    def choose(self, policy: Policy, now_ns: int) -> tuple[bytes, ...]:
+        """The reports that carry this policy, the newest first; () when they do not suffice."""
+        plan, hazard, floor = self._plan, Hazard[policy.hazard.upper()], Level[policy.level.upper()]
+        fit = [
+            piece
+            for piece in sorted(self._pieces.values(), key=lambda p: (-p.at_ns, p.judged))
+            if piece.level >= floor and now_ns - piece.at_ns <= AGE_MAX_NS and plan.hazard_of(piece.judged) is hazard
+        ]
+        alone = [piece for piece in fit if policy.zone in plan.zones_of(piece.judged) and _alone(plan, piece.judged)]
+        for votes in self._votes(policy, fit):
+            found = _enough([*votes, *alone], policy.k, len(votes))
+            if found:
+                return found
+        return _enough(alone, policy.k, 0)
+
+    def _votes(self, policy: Policy, fit: list[Piece]) -> list[list[Piece]]:
+        """For each vote of the zone that is won: the members that win it."""
+        won = []
+        for group in self._plan.groups:
+            members = [piece for piece in fit if piece.judged in group.points]
+            if policy.zone in group.zones and group.k <= len(members) and group.k <= PIECES_MAX:
+                won.append(_distinct_first(members)[: group.k])
+        return won
+
+
+def _distinct_first(pieces: list[Piece]) -> list[Piece]:
+    """One piece of each node before any second one of a node."""
+    seen: set[str] = set()
+    first: list[Piece] = []
+    rest: list[Piece] = []
+    for piece in pieces:
+        (rest if piece.node in seen else first).append(piece)
+        seen.add(piece.node)
+    return [*first, *rest]
+
+
+def _enough(pieces: list[Piece], k: int, keep: int) -> tuple[bytes, ...]:
+    """The first `keep` pieces and as many more as bring it to k nodes; () when that cannot be."""
+    chosen = pieces[:keep]
+    nodes = {piece.node for piece in chosen}
+    for piece in pieces[keep:]:
+        if len(nodes) >= k:
+            break
+        if piece.node not in nodes:
+            nodes.add(piece.node)
+            chosen.append(piece)
+    if len(nodes) < k or len(chosen) > PIECES_MAX:
+        return ()
+    return tuple(dict.fromkeys(piece.data for piece in chosen))
+
+
+def _alone(plan: Plan, judged: str) -> bool:
+    item = plan.judged(judged)
+    return not isinstance(item, Point) or item.alone
