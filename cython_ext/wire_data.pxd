@@ -27,4 +27,4 @@ cdef class AliasTable:
     cdef int grow(self) noexcept nogil
     cdef Slot* find(self, uint64_t alias) noexcept nogil
     cdef int bind_slot(self, uint64_t alias, uint8_t datatype, int32_t point) except -1
-
+    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns) except? -1

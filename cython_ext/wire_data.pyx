@@ -142,6 +142,50 @@ cdef class AliasTable:
         else:
             self.names[name.encode()] = (number, index)
 
+    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns) except? -1:
+        # Fill self.records. Returns their number, or a Fault (below −1 without an exception set).
+        cdef Cursor c, span
+        cdef RawPayload raw
+        cdef RawMetric m
+        cdef Slot named
+        cdef Slot* slot
+        cdef int more, fault, count = 0, seen = 0
+        if size > MAX_PAYLOAD:
+            return FAULT_SIZE
+        c.at = data
+        c.end = data + size
+        memset(&raw, 0, sizeof(raw))
+        memset(&m, 0, sizeof(m))
+        while True:
+            more = next_metric(&c, &raw, &span)
+            if more <= 0:
+                break
+            seen += 1
+            if seen > MAX_METRICS:
+                return FAULT_METRICS
+            if not _usual(span, &m):
+                m.timestamp = 0
+                fault = read_metric(&span, &m)
+                if fault:
+                    return fault
+            if m.seen >> 2 & 1:
+                slot = self.find(m.alias)
+                if slot.datatype == 0:
+                    return FAULT_ALIAS
+            else:
+                slot = &named
+                fault = _find_named(self, &m, slot)
+                if fault:
+                    return fault
+            more = _judge(self, slot, &m, count)
+            if more < 0:
+                return more
+            count += more
+        if more < 0:
+            return more
+        _date(self.records, count, &raw, received_ns)
+        return count
+
 
 cdef inline bint _usual(Cursor c, RawMetric* m) noexcept nogil:
     # The metric that nearly all DATA is made of: alias, timestamp, and a double, float or boolean; nothing else.
@@ -292,57 +336,12 @@ cdef void _date(Record* records, int count, RawPayload* raw, int64_t received_ns
         records[i].reserved = 0
 
 
-cdef int read_data(const uint8_t* data, Py_ssize_t size, AliasTable table, int64_t received_ns) except? -1:
-    # Fill table.records. Returns their number, or a Fault (below −1 without an exception set).
-    cdef Cursor c, span
-    cdef RawPayload raw
-    cdef RawMetric m
-    cdef Slot named
-    cdef Slot* slot
-    cdef int more, fault, count = 0, seen = 0
-    if size > MAX_PAYLOAD:
-        return FAULT_SIZE
-    c.at = data
-    c.end = data + size
-    memset(&raw, 0, sizeof(raw))
-    memset(&m, 0, sizeof(m))
-    while True:
-        more = next_metric(&c, &raw, &span)
-        if more <= 0:
-            break
-        seen += 1
-        if seen > MAX_METRICS:
-            return FAULT_METRICS
-        if not _usual(span, &m):
-            m.timestamp = 0
-            fault = read_metric(&span, &m)
-            if fault:
-                return fault
-        if m.seen >> 2 & 1:
-            slot = table.find(m.alias)
-            if slot.datatype == 0:
-                return FAULT_ALIAS
-        else:
-            slot = &named
-            fault = _find_named(table, &m, slot)
-            if fault:
-                return fault
-        more = _judge(table, slot, &m, count)
-        if more < 0:
-            return more
-        count += more
-    if more < 0:
-        return more
-    _date(table.records, count, &raw, received_ns)
-    return count
-
-
 def decode_data(bytes data not None, AliasTable table not None, int64_t received_ns):
     """The payload's samples of judged points as packed records ('<qdIHH'), in the payload's order.
 
     Raises WireError: 'alias' for a metric that is not in the birth, and any other code of `faults.FAULTS`.
     """
-    cdef int count = read_data(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), table, received_ns)
+    cdef int count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), received_ns)
     if count < 0:
         raise refuse(count)
     return PyBytes_FromStringAndSize(<const char*>table.records, count * <Py_ssize_t>sizeof(Record))

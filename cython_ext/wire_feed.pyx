@@ -1,0 +1,26 @@
+# cython: autotestdict=False
+"""Wire bytes straight into a Panel: what a controller does with each DATA message, in one call."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t
+
+from cython_ext.panel cimport Panel
+from cython_ext.wire_data cimport AliasTable
+
+from .faults import refuse
+
+
+def feed_wire(Panel panel not None, bytes data not None, AliasTable table not None, int64_t now_ns):
+    """Judge the payload's samples, received at `now_ns` on the Panel's clock; the transitions, nearly always none.
+
+    Raises WireError as `decode_data`, and then nothing of the payload is judged.
+    """
+    cdef int count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), now_ns), i
+    if count < 0:
+        raise refuse(count)
+    panel._begin(now_ns)
+    for i in range(count):
+        panel._sample(
+            table.records[i].point, table.records[i].at_ns, table.records[i].value, table.records[i].status
+        )
+    return panel._collect()
