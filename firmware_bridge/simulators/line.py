@@ -173,7 +173,7 @@ class PtyLine(Line):
     def _readable(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._buffer = (self._buffer + os.read(self._master, BUFFER_MOST))[-BUFFER_MOST:]
-        while (request := _request(self._buffer)) is not None:
+        while (request := request_of(self._buffer)) is not None:
             unit, pdu, self._buffer = request
             self.handle(unit, pdu, None, self._send, lambda: None)
 
@@ -182,7 +182,7 @@ class PtyLine(Line):
             os.write(self._master, data)
 
 
-def _request(buffer: bytes) -> tuple[int, bytes, bytes] | None:
+def request_of(buffer: bytes) -> tuple[int, bytes, bytes] | None:
     """(unit, PDU, the rest) of the first whole request in `buffer`."""
     for start in range(max(0, len(buffer) - 7)):
         function = buffer[start + 1]

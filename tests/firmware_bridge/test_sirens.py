@@ -1,0 +1,243 @@
+"""Siren drivers against the simulated hardware: what sounded is read from the hardware's own record."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from cython_ext.errors import ConfigError
+from firmware_bridge.driver import Device
+from firmware_bridge.gpio.device import Gpio, GpioDevice
+from firmware_bridge.gpio.simulated import Board, SimulatedChip
+from firmware_bridge.settings import DeviceSettings, GpioBus, SirenSettings
+from firmware_bridge.simulators.faults import Fault, Misbehaviour
+from firmware_bridge.sirens.driver import Siren
+from firmware_bridge.sirens.make import make_siren
+from firmware_bridge.sirens.mode import Mode
+from tests.kit.clock import ManualClock, run_virtual
+from tests.kit.modbus import MemoryLine, device
+
+Scenario = Callable[[Siren, MemoryLine], Awaitable[None]]
+
+
+def play(siren: dict[str, object], scenario: Scenario) -> MemoryLine:
+    """A line with an Informer (unit 1) and a Waveshare board (unit 2), and a siren on one of them."""
+    clock = ManualClock()
+    line = MemoryLine(clock)
+    line.add("federal-informer", 1)
+    line.add("waveshare-relay8", 2)
+
+    async def main() -> None:
+        bus = line.bus(timeout_s=0.2)
+        await bus.open()
+        devices: dict[str, Device] = {
+            "informer": device(bus, "federal-informer", 1, clock),
+            "relays": device(bus, "waveshare-relay8", 2, clock),
+        }
+        made = make_siren(SirenSettings.model_validate({"id": "school", **siren}), devices, clock)
+        await made.open()
+        await scenario(made, line)
+        await made.close()
+        await bus.close()
+
+    run_virtual(main(), clock)
+    return line
+
+
+def happened(line: MemoryLine, what: str) -> list[tuple[str, float, str]]:
+    return [(one.name, one.value, one.by) for one in line.record if one.what == what]
+
+
+INFORMER: dict[str, object] = {"device": "informer"}
+RELAY: dict[str, object] = {"device": "relays", "contacts": {"any": "relay-1", "wail": "relay-2"}}
+
+
+def test_an_informer_sounds_proves_and_stops() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        assert siren.modes == set(Mode)
+        assert siren.can_prove
+        assert siren.can_quiet_test
+        assert (await siren.arm()).ok
+        assert (await siren.start(Mode.WAIL, 20.0)).ok
+        await asyncio.sleep(siren.proof_within_s)
+        proof = await siren.measure()
+        assert proof is not None
+        assert proof.sounding is True
+        assert (await siren.off()).ok
+        assert (await siren.off()).ok
+        proof = await siren.measure()
+        assert proof is not None
+        assert proof.sounding is False
+        status = await siren.status()
+        assert status.reachable
+        assert status.supervised["time"].good is True
+
+    line = play(INFORMER, scenario)
+    assert happened(line, "sound") == [("wail", 1, "bus"), ("wail", 0, "bus")]
+
+
+def test_an_informer_arms_by_itself_when_its_window_has_run_out() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        await siren.arm()
+        await asyncio.sleep(256.0)
+        assert (await siren.start(Mode.STEADY, 10.0)).ok
+        await asyncio.sleep(1.0)
+
+    line = play(INFORMER, scenario)
+    assert happened(line, "sound")[0] == ("steady", 1, "bus")
+
+
+@pytest.mark.parametrize("how", ["mute", "deaf"])
+def test_an_informer_that_does_not_sound_is_found_out(how: str) -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        behaviour = line.units[1].behaviour
+        assert behaviour is not None
+        behaviour.fail(how)
+        assert (await siren.start(Mode.STEADY, 20.0)).ok, "it accepts the order"
+        await asyncio.sleep(siren.proof_within_s)
+        proof = await siren.measure()
+        assert proof is not None
+        assert proof.sounding is False
+
+    assert not happened(play(INFORMER, scenario), "sound")
+
+
+def test_a_quiet_test_is_quiet() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        assert (await siren.quiet_test()).ok
+
+    line = play(INFORMER, scenario)
+    assert not happened(line, "sound")
+    assert ("utility", 4, "bus") in happened(line, "register")
+
+
+def test_voice_takes_its_message_number() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        assert (await siren.start(Mode.VOICE, 30.0, voice=3)).ok
+
+    assert happened(play(INFORMER, scenario), "sound")[0] == ("voice-3", 1, "bus")
+
+
+def test_the_dead_man_ends_what_nobody_ends() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        await siren.start(Mode.STEADY, 5.0)
+        await asyncio.sleep(4.9)
+        assert happened(line, "sound") == [("steady", 1, "bus")]
+        await asyncio.sleep(0.2)
+        assert happened(line, "sound") == [("steady", 1, "bus"), ("steady", 0, "bus")]
+
+    play(INFORMER, scenario)
+
+
+def test_a_relay_board_ends_by_its_own_timer_when_the_node_dies() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        assert siren.modes == {Mode.STEADY, Mode.WAIL, Mode.PULSED}
+        assert not siren.can_prove
+        assert await siren.measure() is None
+        assert (await siren.start(Mode.STEADY, 16.3)).ok
+        line.misbehaviour[2] = Misbehaviour(Fault.DEAD)  # from here on the node is as good as dead
+        await asyncio.sleep(20.0)
+        line.misbehaviour.clear()
+
+    line = play(RELAY, scenario)
+    assert happened(line, "coil") == [("relay-1", 1, "bus"), ("relay-1", 0, "timer")]
+
+
+def test_one_contact_at_a_time() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        await siren.start(Mode.STEADY, 10.0)
+        await siren.start(Mode.WAIL, 10.0)
+        assert (await siren.off()).ok
+
+    line = play(RELAY, scenario)
+    assert happened(line, "coil") == [
+        ("relay-1", 1, "bus"),
+        ("relay-1", 0, "bus"),
+        ("relay-2", 1, "bus"),
+        ("relay-2", 0, "bus"),
+    ]
+
+
+def test_off_is_tried_on_every_contact_and_twice() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        await siren.start(Mode.STEADY, 10.0)
+        line.misbehaviour[2] = Misbehaviour(Fault.BAD_CRC, times=1)  # the first answer is lost, the write was done
+        assert (await siren.off()).ok
+        before = line.requests[2]
+        line.misbehaviour[2] = Misbehaviour(Fault.DEAD)
+        outcome = await siren.off()
+        assert not outcome.ok
+        assert outcome.reason
+        assert line.requests[2] == before + 4, "two contacts, two tries each"
+        line.misbehaviour.clear()
+
+    play(RELAY, scenario)
+
+
+def test_a_relay_of_this_board_with_its_feedback() -> None:
+    clock = ManualClock()
+    board = Board(clock)
+    board.watch(lambda edge: board.drive("GPIO5", edge.high) if edge.line == "GPIO27" else None)
+
+    async def main() -> None:
+        bus = Gpio(GpioBus(type="gpio", id="pins", chip="simulated"), SimulatedChip(board), clock)
+        lines = {"input": [{"channel": "amps", "line": "GPIO5"}], "output": [{"point": "horn", "line": "GPIO27"}]}
+        pins = GpioDevice(DeviceSettings.model_validate({"id": "pins", "bus": "pins", **lines}), bus, clock)
+        settings = {
+            "id": "school",
+            "device": "pins",
+            "contacts": {"any": "horn"},
+            "feedback": {"device": "pins", "channel": "amps", "within_s": 1.0},
+            "supervision": {"mains": {"device": "pins", "channel": "amps", "good": 0}},
+        }
+        siren = make_siren(SirenSettings.model_validate(settings), {"pins": pins}, clock)
+        await bus.open()
+        await siren.open()
+        assert (await siren.start(Mode.WAIL, 4.0)).ok
+        await asyncio.sleep(siren.proof_within_s)
+        proof = await siren.measure()
+        assert proof is not None
+        assert (proof.sounding, proof.source) == (True, "pins/amps")
+        await asyncio.sleep(4.0)
+        status = await siren.status()
+        assert status.proof is not None
+        assert status.proof.sounding is False
+        assert status.supervised["mains"].good is True
+        await siren.close()
+        await bus.close()
+
+    run_virtual(main(), clock)
+    horn = [(edge.high, edge.at_ns) for edge in board.record if edge.line == "GPIO27"]
+    assert [high for high, _ in horn] == [True, False]
+    assert horn[1][1] - horn[0][1] == pytest.approx(4e9, abs=1e6)
+
+
+def test_misuse_is_refused() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        with pytest.raises(ConfigError, match="no mode voice"):
+            await siren.start(Mode.VOICE, 1.0)
+        for hold_s in (0.0, -1.0, 300.5):
+            with pytest.raises(ConfigError):
+                await siren.start(Mode.STEADY, hold_s)
+        assert not (await siren.quiet_test()).ok
+
+    line = play(RELAY, scenario)
+    assert not happened(line, "coil")
+
+
+@pytest.mark.parametrize(
+    ("siren", "says"),
+    [
+        ({"device": "nobody"}, "no device 'nobody'"),
+        ({"device": "relays"}, "contacts ="),
+        ({"device": "relays", "contacts": {"any": "relay-9"}}, "no relay 'relay-9'"),
+        ({"device": "informer", "feedback": {"device": "relays", "channel": "x"}}, "no channel 'x'"),
+        ({"device": "informer", "supervision": {"door": {"device": "x", "channel": "x"}}}, "no device 'x'"),
+    ],
+)
+def test_a_siren_that_cannot_be_is_refused(siren: dict[str, object], says: str) -> None:
+    async def scenario(_: Siren, line: MemoryLine) -> None:
+        raise AssertionError("not reached")
+
+    with pytest.raises(ConfigError, match=says):
+        play(siren, scenario)
