@@ -1,5 +1,7 @@
 """The circuit breaker: who may be asked, in any order of answers and silences."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,7 +58,7 @@ def test_six_dead_units_are_probed_in_turn_one_in_each_period() -> None:
                 one.silent(unit, now_ns)
     assert len(probed) == 12
     assert sorted(unit for unit, _ in probed) == sorted([1, 2, 3, 4, 5, 6] * 2)
-    assert all(b[1] - a[1] >= PROBE_NS for a, b in zip(probed, probed[1:], strict=False))
+    assert all(b[1] - a[1] >= PROBE_NS for a, b in pairwise(probed))
 
 
 def test_a_dead_unit_that_nobody_polls_any_more_blocks_nobody() -> None:

@@ -76,13 +76,10 @@ def test_every_channel_round_trips(name: str, channel: str, data: st.DataObject)
     memory.set(channel, value)
     # A zone that is neither active nor inactive, or not installed, has no value; the rest of the word stays free.
     found = read_all(profile, memory, asked, interpret.Counters())[channel]
-    rules = [
-        rule
-        for rule in profile.channel[channel].status
-        if interpret.applies(rule, memory_word(memory, rule, profile.channel[channel]))
-    ]
+    own = profile.channel[channel]
+    rules = [rule for rule in own.status if interpret.applies(rule, memory_word(memory, rule, own))]
     if rules:
-        assert profile.channel[channel].type is Type.BITS or channel == "radar-ok" or math.isnan(found)
+        assert own.type is Type.BITS or channel == "radar-ok" or math.isnan(found)
     else:
         assert found == pytest.approx(value, rel=1e-6, abs=1e-9)
 
@@ -103,13 +100,10 @@ def test_every_profile_round_trips_from_simulator_to_driver(name: str) -> None:
         await bus.open()
         master = device(bus, name, unit, clock, offset=100)
         for channel in master.channels:
-            value = 1.0 if simulated.profile.channel[channel.id].type is Type.BITS else 1.25
-            if (
-                simulated.profile.channel[channel.id].type in (Type.U16, Type.S16)
-                and simulated.profile.channel[channel.id].scale == 1.0
-            ):
-                value = 1.0
-            if simulated.profile.channel[channel.id].loop is None:
+            kept = simulated.profile.channel[channel.id]
+            whole = kept.type in (Type.BITS, Type.U16, Type.S16) and kept.scale == 1.0
+            value = 1.0 if whole else 1.25
+            if kept.loop is None:
                 simulated.memory.set(channel.id, value)
             (reading,) = await master.read([channel.id])
             assert reading.status & ~Status.DEVICE_FAULT is Status.OK, (channel, reading)
