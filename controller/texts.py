@@ -2,18 +2,19 @@
 
 import tomllib
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from enum import IntEnum
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Final, Literal
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cython_ext import Trouble
 
 Language = Literal["ro", "en", "ru", "uk"]
 LANGUAGES: Final[tuple[Language, ...]] = ("ro", "en", "ru", "uk")
+LATEST_US: Final = 4_102_444_800_000_000  # 2100-01-01
 _DECIMAL_COMMA: Final = frozenset({"ro", "ru", "uk"})
 
 
@@ -68,9 +69,18 @@ def measure(language: str, value: float, unit: str) -> str:
     return f"{number(language, value)} {unit}".rstrip()
 
 
+def instant(at_us: int) -> datetime:
+    """UTC. A time before 1970 or after 2100 comes from a broken clock and is shown at that bound: it must not stop a message."""
+    return datetime.fromtimestamp(min(max(at_us, 0), LATEST_US) / 1e6, UTC)
+
+
 def moment(at_us: int, timezone: str) -> str:
-    """An instant as the zone's people write it: 02.01.2026 05:04, with the offset, since a night may have it twice."""
-    return datetime.fromtimestamp(at_us / 1e6, ZoneInfo(timezone)).strftime("%d.%m.%Y %H:%M:%S %z")
+    """An instant as the zone's people write it: 02.01.2026 05:04:00 +0200, with the offset, since a night may have it twice."""
+    try:
+        place: tzinfo = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        place = UTC
+    return instant(at_us).astimezone(place).strftime("%d.%m.%Y %H:%M:%S %z")
 
 
 def spoken(names: Iterable[dict[Language, str]], wanted: Iterable[Language]) -> tuple[Language, ...]:

@@ -12,7 +12,6 @@ Signing (XML-DSig) will append the Signature as the last child of the finished `
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -98,7 +97,7 @@ def status_of(mode: Mode, root: str) -> str:
 
 def time_of(at_us: int) -> str:
     """An instant as CAP writes it: whole seconds, UTC as -00:00."""
-    return datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S-00:00")
+    return texts.instant(at_us // 1_000_000 * 1_000_000).strftime("%Y-%m-%dT%H:%M:%S-00:00")
 
 
 def reference_of(sender: str, identifier: str, sent_us: int) -> str:

@@ -64,7 +64,7 @@ class Dispatcher:
         self._pending: list[tuple[AlarmChange, asyncio.Future[None]]] = []
         self._arrived = asyncio.Event()
         self._invalid = False
-        self._disk = False
+        self._unwritten: set[str] = set()  # what the disk did not take
 
     async def tell(self, change: AlarmChange) -> None:
         """Returns when the change is durable. Changes told at the same time share one commit. Needs `run`."""
@@ -108,7 +108,7 @@ class Dispatcher:
             await self._arrived.wait()
             batch = self._pending[:WRITE_MAX]
             changes = [change for change, _ in batch]
-            told = await self._commit(partial(self._outbox.tell, self.author, changes, self._clock.wall_us()))
+            told = await self._commit("tell", partial(self._outbox.tell, self.author, changes, self._clock.wall_us()))
             if told is None:
                 await asyncio.sleep(DISK_RETRY_S)
                 continue
@@ -123,7 +123,7 @@ class Dispatcher:
 
     async def _renew(self) -> None:
         while True:
-            told = await self._commit(partial(self._outbox.renew, self.author, self._clock.wall_us()))
+            told = await self._commit("renew", partial(self._outbox.renew, self.author, self._clock.wall_us()))
             if told is not None:
                 self._wake()
                 await self._after(told)
@@ -133,17 +133,18 @@ class Dispatcher:
         for courier in self._couriers.values():
             courier.wake()
 
-    async def _commit(self, write: Callable[[], Told]) -> Told | None:
+    async def _commit(self, what: str, write: Callable[[], Told]) -> Told | None:
         """Write to disk; None, with Trouble, when the disk does not take it. A damaged or foreign file is a bug and raises."""
+        was = bool(self._unwritten)
         try:
             told = await self._runner(write)
         except (apsw.FullError, apsw.IOError, apsw.BusyError) as error:
-            if not self._disk:
-                self._disk = True
+            self._unwritten.add(what)
+            if not was:
                 self._trouble("dispatch-disk", True, str(error)[:48])
             return None
-        if self._disk:
-            self._disk = False
+        self._unwritten.discard(what)
+        if was and not self._unwritten:
             self._trouble("dispatch-disk", False, "")
         return told
 

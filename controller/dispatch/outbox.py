@@ -145,7 +145,7 @@ class Outbox:
             cap = write(author.build(change, place))
             found = capcheck.faults(cap, now_us)
             if found:
-                wrong = [f"{identifier}: {fault}" for fault in found[:3]]
+                wrong = [f"{identifier}: {fault}" for fault in list(dict.fromkeys(found))[:3]]
                 cap = None
         summary = summarise(author, change, place, cap=cap is not None)
         channels = [name for name, wants in self._wants.items() if wants(cap is not None)]

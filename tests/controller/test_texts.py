@@ -75,6 +75,12 @@ def test_moments_say_their_offset() -> None:
     assert texts.moment(1_767_322_800_000_000, "Europe/Chisinau") == "02.01.2026 05:00:00 +0200"
 
 
+@pytest.mark.parametrize(("at_us", "shown"), [(-1, "01.01.1970"), (1 << 62, "01.01.2100")])
+def test_a_broken_clock_or_time_zone_does_not_stop_a_message(at_us: int, shown: str) -> None:
+    assert texts.moment(at_us, "Europe/Nowhere").startswith(shown)
+    assert texts.moment(at_us, "../etc").startswith(shown)
+
+
 def test_the_languages_of_a_zone_are_those_it_has() -> None:
     assert texts.spoken([{"ro": "Galați"}, {"uk": "Ґалац"}], ("ro", "en", "uk")) == ("ro", "uk")
     assert texts.spoken([{}], ("ro", "en")) == ("ro", "en")
