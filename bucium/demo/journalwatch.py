@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -42,7 +42,7 @@ class JournalWatch:
         except apsw.Error:
             return  # being made just now
         try:
-            rows = store.execute(
+            rows: list[Any] = store.execute(
                 "SELECT seq, kind, monotonic_ns, payload FROM entry WHERE seq > ? ORDER BY seq LIMIT ?",
                 (self._seq, ROWS_MAX),
             ).fetchall()
@@ -57,7 +57,7 @@ class JournalWatch:
             except (WireError, ValueError, KeyError) as error:
                 self._teller.tell("trouble", f"row {seq} of the journal cannot be read: {error}")
 
-    def _row(self, kind: int, at_ns: int, value: list[object]) -> None:
+    def _row(self, kind: int, at_ns: int, value: Any) -> None:
         match kind, value:
             case Record.ALARM, [bytes(data), *_]:
                 self._alarm(AlarmChange.unpack(data), at_ns)

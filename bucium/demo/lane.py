@@ -29,6 +29,7 @@ class LaneWatch:
         self.connected = asyncio.Event()
         self.counts = {"reports": 0, "orders": 0, "beats": 0, "telemetry": 0}
         self.born: set[str] = set()  # nodes whose birth was seen on the telemetry lane
+        self.known: set[str] = set()  # nodes of whom the controller has acknowledged an event
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -75,6 +76,7 @@ class LaneWatch:
             case Kind.ACK:
                 self.counts["orders"] += 1
                 ack = Ack.unpack(envelope.body)
+                self.known.add(envelope.addressee)
                 self._chains.acked(envelope.addressee, ack.ledger, ack.through, ack.ranges, at_ns)
             case Kind.ORDER:
                 self.counts["orders"] += 1

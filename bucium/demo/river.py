@@ -59,10 +59,12 @@ class Rating:
     h0_m: float
 
     def stage_m(self, flow: float) -> float:
-        return self.h0_m + (max(flow, 0.0) / self.a) ** (1 / self.b)
+        above: float = (max(flow, 0.0) / self.a) ** (1 / self.b)
+        return self.h0_m + above
 
     def flow(self, stage_m: float) -> float:
-        return self.a * max(stage_m - self.h0_m, 0.0) ** self.b
+        power: float = max(stage_m - self.h0_m, 0.0) ** self.b
+        return self.a * power
 
 
 @dataclass(frozen=True, slots=True)

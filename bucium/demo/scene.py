@@ -40,6 +40,8 @@ class SirenScene:
 
 @dataclass(slots=True)
 class AlarmScene:
+    """An alarm, as the controller's journal has it, and what the outside was told of it."""
+
     id: str
     zone: str
     hazard: str

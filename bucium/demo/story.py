@@ -30,6 +30,8 @@ SetChannel = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Phase:
+    """A part of the story, and when it begins at speed 1."""
+
     from_s: float
     name: str
     text: str
@@ -46,7 +48,7 @@ PHASES: Final = (
 
 
 class Story:
-    """One round. `began_ns` and `smoke_ns` are when the wave was let go and when the smoke came."""
+    """One round of it."""
 
     def __init__(
         self, plan: Plan, set_channel: SetChannel, *, clock: Clock, teller: Teller, chains: Chains, speed: float
@@ -58,8 +60,8 @@ class Story:
         self._chains = chains
         self._speed = speed
         self.river = River()
-        self.began_ns = self.smoke_ns = self.clear_ns = 0
-        self._smoke = False
+        self.began_ns = 0
+        self.crossings: dict[tuple[str, Level], int] = {}  # when a register first held a value beyond a mark
         self._values: dict[str, float] = {}
         self._phase = -1
         self._told_s = -1.0
@@ -107,8 +109,6 @@ class Story:
         self._set(point_id, value)
         now_ns = self._clock.monotonic_ns()
         self._values[point_id] = value
-        if point_id == "mill-smoke" and value:
-            self.smoke_ns = now_ns
         point = next(p for p in self._plan.points if p.id == point_id)
         for level, rule in (
             (Level.ATTENTION, point.attention),
@@ -116,4 +116,5 @@ class Story:
             (Level.DANGER, point.danger),
         ):
             if rule and value >= rule.raise_at and (was is None or was < rule.raise_at):
+                self.crossings.setdefault((point_id, level), now_ns)
                 self._chains.crossed(point_id, level, now_ns)

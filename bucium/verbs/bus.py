@@ -225,7 +225,8 @@ def _settings(tcp: str, serial: str, baud: int, parity: str, profile: "Profile |
             host, _, port = (
                 tcp.rpartition(":") if tcp.rpartition(":")[2].isdecimal() and ":" in tcp else (tcp, "", "502")
             )
-            return ModbusTcpBus(type="modbus-tcp", id="bus", host=host.strip("[]"), port=int(port), timeout_s=timeout_s)
+            place = {"type": "modbus-tcp", "id": "bus", "host": host.strip("[]"), "port": int(port)}
+            return ModbusTcpBus.model_validate({**place, "timeout_s": timeout_s})
         line = profile.serial if profile else None
         return ModbusRtuBus.model_validate(
             {
