@@ -2,7 +2,8 @@
 
 A unit that was silent `dead_after` times in a row is dead: it is not asked, except that in each `probe_ns` one dead
 unit, the one that has waited longest, is asked once. So the live units lose at most one time-out in each probe period,
-however many are dead. Any answer, an exception too, closes the circuit.
+however many are dead. A probe that is answered lets the next follow at once: when a whole line comes back, all its units
+are found in one round. Any answer, an exception too, closes the circuit.
 
 An RTU answer that comes after its time-out looks like the answer to the next question. So a unit that was silent is
 left alone for `quiet_ns` (others go on); what arrives then is dropped. A device whose answers take longer than twice
@@ -61,6 +62,8 @@ class Breaker:
         return True
 
     def answered(self, unit: int) -> None:
+        if unit in self.dead:
+            self._probed_ns = None  # back, perhaps with the whole line: the next may be probed at once
         self._units[unit] = _Unit()
         if unit in self._queue:
             self._queue.remove(unit)

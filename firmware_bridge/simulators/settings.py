@@ -34,7 +34,7 @@ class SimulatedDeviceSettings(Settings):
     id: Id
     line: Id
     profile: str
-    unit: int = Field(-1, ge=-1, le=247 + 8)  # -1: the profile's
+    unit: int = Field(-1, ge=-1, le=255)  # -1: the profile's
     address_offset: int = Field(0, ge=0, le=65535)
     initial: dict[str, float] = Field(default_factory=dict)  # channel → value in its unit
 

@@ -61,6 +61,18 @@ def test_six_dead_units_are_probed_in_turn_one_in_each_period() -> None:
     assert all(b[1] - a[1] >= PROBE_NS for a, b in pairwise(probed))
 
 
+def test_when_a_line_comes_back_all_its_units_are_found_in_one_round() -> None:
+    one = breaker()
+    now_ns = 0
+    for unit in range(1, 7):
+        now_ns = kill(one, unit, now_ns)
+    now_ns += PROBE_NS
+    for unit in range(1, 7):
+        assert one.may(unit, now_ns) is Verdict.ASK
+        one.answered(unit)
+    assert one.dead == ()
+
+
 def test_a_dead_unit_that_nobody_polls_any_more_blocks_nobody() -> None:
     one = breaker()
     now_ns = kill(one, 1, kill(one, 2, 0))
@@ -72,7 +84,7 @@ def test_a_dead_unit_that_nobody_polls_any_more_blocks_nobody() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.booleans(), st.integers(0, 3_000)), max_size=200))
-def test_probes_are_never_closer_than_a_period(steps: list[tuple[int, bool, int]]) -> None:
+def test_silent_probes_are_never_closer_than_a_period(steps: list[tuple[int, bool, int]]) -> None:
     one = breaker()
     now_ns = 0
     last_probe_ns: int | None = None
@@ -85,6 +97,7 @@ def test_probes_are_never_closer_than_a_period(steps: list[tuple[int, bool, int]
             assert last_probe_ns is None or now_ns - last_probe_ns >= PROBE_NS
             last_probe_ns = now_ns
         if answers:
+            last_probe_ns = None if dead else last_probe_ns
             one.answered(unit)
             assert unit not in one.dead
         else:
