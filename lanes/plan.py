@@ -186,6 +186,9 @@ class Plan(Settings):
         """Ids in the order that reports count in: points, then votes."""
         return tuple(self._judged)
 
+    def judged(self, judged_id: str) -> Point | Group | None:
+        return self._judged.get(judged_id)
+
     def zones_of(self, judged_id: str) -> tuple[str, ...]:
         """The zones that a point or vote endangers."""
         return self._judged[judged_id].zones

@@ -1,0 +1,108 @@
+"""The order store's file and its anchor. What the rows mean stands in `orderstore.py`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from lanes.identity import STORE_ID_BYTES
+from lanes.store import StoreError, open_store
+
+from .anchor import Anchor, read_anchor, write_anchor
+
+APPLICATION: Final = 0x4275_4F72  # "BuOr"
+SCHEMA_VERSION: Final = 1
+SCHEMA: Final = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE counter(issuer, line, siren, value, doubtful, PRIMARY KEY (issuer, line, siren)) WITHOUT ROWID;
+CREATE TABLE stopped(siren, mode, epoch, PRIMARY KEY (siren, mode)) WITHOUT ROWID;
+CREATE TABLE hold(siren, incident, mode, level, left_s, until_us, stopped_us, PRIMARY KEY (siren, incident, mode));
+CREATE TABLE used(siren, kid, digest, not_after_us, PRIMARY KEY (siren, kid, digest)) WITHOUT ROWID;
+CREATE TABLE active(siren PRIMARY KEY, reference, incident, mode, level) WITHOUT ROWID;
+CREATE TABLE sounded(siren, incident, mode, level, UNIQUE (siren, incident, mode));
+CREATE TABLE spent(siren, node, ledger, seq, level, reflex, UNIQUE (siren, node, ledger, seq));
+CREATE TABLE opened(zone, hazard, node, ledger, seq, PRIMARY KEY (zone, hazard)) WITHOUT ROWID;
+CREATE TABLE vetoed(incident PRIMARY KEY, level);
+"""
+HEADER: Final = b"SQLite format 3\0"
+APPLICATION_AT: Final = 68  # of SQLite's header: four bytes, big-endian
+
+Change = tuple[str, tuple[Any, ...]]  # a statement and its values
+
+
+class OrderDisk:
+    """Open from construction. All methods block. `forgetful`: why counters may be too low, "" when they are not."""
+
+    def __init__(self, path: Path, anchor: Path, entropy: Callable[[int], bytes]) -> None:
+        self.path = path
+        self._anchor_path = anchor
+        self.forgetful = ""
+        self._db = self._open()
+        if self._db.execute("SELECT count(*) FROM meta").get == 0:
+            start = {"id": entropy(STORE_ID_BYTES), "generation": 0, "epoch": 0, "order_epoch": 0, "floor_us": 0}
+            with self._db:
+                self._db.executemany("INSERT INTO meta VALUES (?, ?)", list(start.items()))
+        meta = dict(self.rows("SELECT name, value FROM meta"))
+        self._id: bytes = meta["id"]
+        self._generation: int = meta["generation"]
+        self.forgetful = self.forgetful or self._compare(read_anchor(anchor))
+
+    def _open(self) -> apsw.Connection:
+        """The database; one that cannot be read is set aside, for somebody to look at, and a new one begun in doubt."""
+        try:
+            return self._try_open()
+        except StoreError:
+            if _somebody_elses(self.path):
+                raise
+            for suffix in ("", "-wal", "-shm"):
+                part = self.path.with_name(self.path.name + suffix)
+                if part.exists():
+                    part.replace(self.path.with_name(self.path.name + ".damaged" + suffix))
+            self.forgetful = "damaged"
+            return self._try_open()
+
+    def _try_open(self) -> apsw.Connection:
+        db = open_store(self.path, application=APPLICATION, schema=SCHEMA, version=SCHEMA_VERSION)
+        try:
+            said = db.pragma("quick_check")
+        except apsw.Error as error:
+            said = str(error)
+        if said != "ok":
+            db.close()
+            raise StoreError(f"damaged: {str(said)[:80]}", self.path)
+        return db
+
+    def _compare(self, anchor: Anchor | None) -> str:
+        """Why the anchor and the store do not tell one story; "" when they do."""
+        if anchor is None:
+            return "anchor-missing" if self._generation else ""
+        if anchor.store != self._id:
+            return "replaced"
+        return "restored" if anchor.generation > self._generation else ""
+
+    def close(self) -> None:
+        self._db.close()
+
+    def rows(self, query: str) -> list[Any]:
+        return self._db.execute(query).fetchall()
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """All of them in one transaction. apsw.Error when the disk fails: then none."""
+        with self._db:
+            for statement, values in changes:
+                self._db.execute(statement, values)
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (self._generation + 1,))
+        self._generation += 1
+
+    def keep_anchor(self) -> None:
+        """Bring the anchor up to the last commit. OSError on trouble."""
+        write_anchor(self._anchor_path, Anchor(self._id, self._generation))
+
+
+def _somebody_elses(path: Path) -> bool:
+    """Whether the file is a sound SQLite database of another program: it is never touched."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    mark = header[APPLICATION_AT : APPLICATION_AT + 4]
+    return header.startswith(HEADER) and mark not in (bytes(4), APPLICATION.to_bytes(4, "big"))
