@@ -255,6 +255,16 @@ def test_a_lost_message_brings_a_rebirth_after_the_reorder_time():
     virtual(scenario)
 
 
+def test_a_birth_that_comes_first_makes_asking_needless():
+    async def scenario(world):
+        world.send("DDATA", ddata(3, 3.0), "gauge")
+        world.send("NBIRTH", nbirth(0, 0))
+        await asyncio.sleep(5)
+        assert EventKind.REBIRTH not in world.intake.kinds()
+
+    virtual(scenario)
+
+
 def test_a_lost_message_that_comes_in_time_brings_nothing():
     async def scenario(world):
         world.send("NBIRTH", nbirth(0, 0))

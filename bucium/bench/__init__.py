@@ -1,0 +1,1 @@
+"""The measured promise: each module here measures one part, beside what others would use for it."""
