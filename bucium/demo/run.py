@@ -191,7 +191,7 @@ async def _quiet(town: Stage, clock: Clock) -> None:
 
 
 def _sirens(town: Stage, story: Story, from_ns: int, to_ns: int) -> list[Check]:
-    """Each siren that a policy names for a hazard of this story sounded once after its mark; no other, and not at another time."""
+    """Each siren sounded once after the mark of its zone's hazard, and at no other time."""
     found = []
     marks = {hazard: _mark(town.plan, story, hazard) for hazard in ("flood", "fire")}
     for siren in town.plan.sirens:

@@ -143,8 +143,8 @@ def _alarms(alarms: list[AlarmScene]) -> list[RenderableType]:
                 (f" {alarm.hazard} {alarm.zone:<12}", "bold"),
                 (f"{word:<13}", style),
                 f"{alarm.state:<13}",
-                (f"evidence {alarm.evidence}   ", "dim"),
-                (f"CAP valid {alarm.cap}   webhook {alarm.posts}", "blue" if alarm.posts else "dim"),
+                (f"evidence {alarm.evidence}  ", "dim"),
+                (f"CAP {alarm.cap}  webhook {alarm.posts}", "blue" if alarm.posts else "dim"),
                 no_wrap=True,
                 overflow="ellipsis",
             )
