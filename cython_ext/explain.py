@@ -1,4 +1,4 @@
-"""Why a point or group is where it is: facts of the panel put into an Explanation (codes and numbers; people's texts are elsewhere)."""
+"""Why a point or group is where it is: facts of the panel put into an Explanation. People's texts are elsewhere."""
 
 from collections.abc import Mapping
 from math import inf, isnan, nan

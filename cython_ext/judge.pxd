@@ -3,6 +3,7 @@
 from libc.float cimport FLT_MAX
 from libc.math cimport INFINITY, NAN, fabs, isfinite, isnan, nextafterf
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 from cython_ext.deadlines cimport fire
 from cython_ext.due cimport due
@@ -25,7 +26,7 @@ cdef enum:
 
 cdef inline bint same_value(double one, double other) noexcept nogil:
     """Bit for bit."""
-    return (<uint64_t*> &one)[0] == (<uint64_t*> &other)[0]
+    return memcmp(&one, &other, sizeof(double)) == 0
 
 
 cdef inline bint duplicate(const Hot* hot, const Warm* warm, double value, uint16_t status) noexcept nogil:

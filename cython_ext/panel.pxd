@@ -4,6 +4,7 @@ For a decoder that has no packed batch (wire.pyx), per message and with or witho
 
     panel._begin(now_ns)                              # once: nothing is judged later than now
     panel._sample(point, at_ns, value, status)        # each metric; at_ns on the panel's monotonic clock
+    panel._feed(records, n)                           # or many at once: packed records of 24 bytes (state.Record)
     transitions = panel._collect()                    # with the GIL; a list, nearly always empty
 """
 
@@ -20,9 +21,8 @@ cdef class Panel:
     cdef bytes _digest
     cdef void _begin(self, int64_t now_ns) noexcept nogil
     cdef void _sample(self, uint32_t point, int64_t at_ns, double value, uint16_t status) noexcept nogil
+    cdef void _feed(self, const char* records, Py_ssize_t n) noexcept nogil
     cdef list _collect(self)
-    cdef _lay_out(self, list packed, list index)
-    cdef _link(self)
     cdef _transition(self, const Event* event)
     cdef dict _facts(self, uint32_t i)
     cdef dict _group_facts(self, uint32_t g)

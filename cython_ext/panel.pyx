@@ -4,30 +4,27 @@
 import struct
 import sys
 
-from libc.math cimport INFINITY, NAN, fabs, isnan
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.math cimport NAN, fabs
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
+from cython_ext.block cimport make, release
 from cython_ext.deadlines cimport exact_next, fire
 from cython_ext.due cimport due
 from cython_ext.filters cimport delta_rate, robust_rate
 from cython_ext.judge cimport drop_level, sample
-from cython_ext.queue cimport NEVER, TICK_BITS, arm
+from cython_ext.queue cimport NEVER, arm
 from cython_ext.snapshot cimport load, save
 from cython_ext.state cimport (
-    COUNTS, F_LOWERED, NOWHERE, QUIET_BITS, R_PLAN, R_RESET, R_RESTART, RECORD_BYTES, RESTATED, UNSET, W_DRIFT, W_RATE,
-    Beat, Core, Event, Extra, Group, Hot, Member, Node, Record, Rule, Warm,
+    C_QUIET, C_SAMPLES, QUIET_BITS, R_RESET, R_RESTART, RECORD_BYTES, RESTATED, W_DRIFT, W_RATE,
+    Beat, Core, Event, Extra, Hot, Node, Record, Rule, Warm,
 )
-from cython_ext.verdict cimport declare, tell, vote
+from cython_ext.verdict cimport adopt, declare, tell, vote
 
 from cython_ext import rules
 from cython_ext.errors import WireError
 from cython_ext.explain import explanation
 from cython_ext.model import Cause, Level, QcFlag, Reason, Transition, Trouble
-
-cdef extern from "stdlib.h" nogil:
-    int posix_memalign(void** memory, size_t alignment, size_t size)
 
 cdef extern from *:
     """
@@ -41,11 +38,10 @@ LATEST_NS = 1 << 60  # 36 years of a monotonic clock: later is not a time
 
 cdef enum:
     AHEAD = 12  # records between a prefetch and its use: about one memory latency
-    EVENTS = 1024  # room for transitions before any must be made
 
 cdef tuple COUNTERS = (
     "samples", "unknown_point", "historical", "duplicate", "out_of_order", "clock", "suspect", "blind", "spikes", "stale",
-    "chatter", "transitions",
+    "chatter", "transitions", "quiet",
 )
 cdef tuple LEVEL_OF = tuple(Level)
 cdef dict CAUSE_OF = {int(cause): cause for cause in Cause}
@@ -101,7 +97,8 @@ cdef inline void run(Core* core, const char* data, Py_ssize_t n, int64_t now_ns)
                 continue
         sample(core, record.point, record.at_ns, record.value, record.status, now_ns)
         limit = min(now_ns + 1, core.next_ns)
-    core.counts[0] += quiet
+    core.counts[C_SAMPLES] += quiet
+    core.counts[C_QUIET] += quiet
 
 
 cdef class Panel:
@@ -111,109 +108,16 @@ cdef class Panel:
     not run.
     """
 
-    def __cinit__(self):
+    def __cinit__(self, config, now_ns=0):
         self.core = NULL
-
-    def __init__(self, config, now_ns=0):
-        if self.core != NULL:
-            raise RuntimeError("a panel is made once")
         packed, index = rules.pack_rules(config)
         self._digest = rules.digest(config, packed, index)
         self.config = config
         self.now_ns = check_ns(now_ns)
-        self._lay_out(packed, index)
-        self._link()
-        cdef uint32_t i
-        for i in range(self.core.points):
-            prepare(self.core, i, index[i], self.now_ns)
-            arm(self.core, i, due(self.core, i))
+        self.core = make(config, packed, index, self.now_ns, &self.size)
 
     def __dealloc__(self):
-        if self.core != NULL:
-            free(self.core.events)
-            free(self.core)
-
-    cdef _lay_out(self, list packed, list index):
-        """One block for everything that is kept, the hot lines first and aligned to the cache."""
-        cdef size_t points = len(self.config.points), groups = len(self.config.groups)
-        cdef size_t members = sum(len(group.members) for group in self.config.groups)
-        cdef size_t wanted = 0, at = (sizeof(Core) + 63) & ~<size_t> 63
-        cdef size_t sizes[10]
-        cdef size_t offsets[10]
-        cdef void* block = NULL
-        cdef const Rule* rule
-        cdef bytes each
-        cdef int k
-        cdef list wants = []
-        for each in packed:
-            rule = <const Rule*> <const char*> each
-            wants.append(rule.wants)
-        wanted = sum(1 for which in index if wants[which])
-        sizes = [
-            points * sizeof(Hot), points * sizeof(Warm), (points + groups) * sizeof(Node), (points + groups) * sizeof(Beat),
-            len(packed) * sizeof(Rule), wanted * sizeof(Extra), groups * sizeof(Group), members * sizeof(Member),
-            (points + 1) * sizeof(uint32_t), members * sizeof(uint32_t),
-        ]
-        for k in range(10):
-            offsets[k] = at
-            at += (sizes[k] + 63) & ~<size_t> 63
-        if posix_memalign(&block, 64, at) != 0:
-            raise MemoryError(f"{at} bytes for {points} points")
-        memset(block, 0, at)
-        self.core = <Core*> block
-        self.size = at
-        self.core.events = <Event*> malloc(EVENTS * sizeof(Event))
-        if self.core.events == NULL:
-            raise MemoryError("transitions")
-        self.core.event_room = EVENTS
-        cdef char* base = <char*> block
-        self.core.hot = <Hot*> (base + offsets[0])
-        self.core.warm = <Warm*> (base + offsets[1])
-        self.core.nodes = <Node*> (base + offsets[2])
-        self.core.heap = <Beat*> (base + offsets[3])
-        self.core.rules = <Rule*> (base + offsets[4])
-        self.core.extras = <Extra*> (base + offsets[5])
-        self.core.groups = <Group*> (base + offsets[6])
-        self.core.members = <Member*> (base + offsets[7])
-        self.core.links_of = <uint32_t*> (base + offsets[8])
-        self.core.links = <uint32_t*> (base + offsets[9])
-        self.core.points = <uint32_t> points
-        self.core.total = <uint32_t> (points + groups)
-        self.core.next_ns = NEVER
-        self.core.tick = <uint64_t> self.now_ns >> TICK_BITS
-        memset(self.core.spokes, 0xFF, sizeof(self.core.spokes))
-        memset(self.core.nodes, 0xFF, (points + groups) * sizeof(Node))
-        for k in range(<int> len(packed)):
-            memcpy(&self.core.rules[k], <const char*> <bytes> packed[k], sizeof(Rule))
-
-    cdef _link(self):
-        """Groups to members, and points to the memberships they have."""
-        cdef uint32_t g, m = 0, i, at = 0
-        cdef int k
-        cdef Group* group
-        cdef list of = [[] for _ in range(self.core.points)]
-        for g in range(self.core.total - self.core.points):
-            settings = self.config.groups[g]
-            group = &self.core.groups[g]
-            group.first = m
-            group.count = <uint32_t> len(settings.members)
-            group.k = settings.k
-            group.window_ns = settings.window_ns
-            group.to_silence = settings.policy
-            group.level_ns = self.now_ns
-            for point in settings.members:
-                self.core.members[m].point = point
-                self.core.members[m].group = g
-                for k in range(3):
-                    self.core.members[m].left_ns[k] = UNSET
-                of[point].append(m)
-                m += 1
-        for i in range(self.core.points):
-            self.core.links_of[i] = at
-            for link in of[i]:
-                self.core.links[at] = link
-                at += 1
-        self.core.links_of[self.core.points] = at
+        release(self.core)
 
     cdef void _begin(self, int64_t now_ns) noexcept nogil:
         """What follows happened by `now_ns`."""
@@ -228,6 +132,10 @@ cdef class Panel:
         record.status = status
         record.reserved = 0
         run(self.core, <const char*> &record, 1, self.now_ns)
+
+    cdef void _feed(self, const char* records, Py_ssize_t n) noexcept nogil:
+        """Packed records, as `feed` judges them."""
+        run(self.core, records, n, self.now_ns)
 
     cdef list _collect(self):
         """The transitions since the last call."""
@@ -305,8 +213,7 @@ cdef class Panel:
         Raises WireError ('snapshot') when the bytes are not one, and changes nothing then.
         """
         self._begin(check_ns(now_ns))
-        load(self.core, self.config, self._digest, data, self.now_ns)
-        adopt(self.core, self.now_ns)
+        adopt(self.core, self.now_ns, load(self.core, self.config, self._digest, data, self.now_ns))
         cdef uint32_t i
         for i in range(self.core.points):
             if self.core.warm[i].level:
@@ -330,9 +237,9 @@ cdef class Panel:
         fire(self.core, self.now_ns)
         earlier = self._collect()
         kept = self.snapshot(self.now_ns)
-        load(fresh.core, config, fresh._digest, kept, self.now_ns)
+        alike = load(fresh.core, config, fresh._digest, kept, self.now_ns)
         memcpy(fresh.core.counts, self.core.counts, sizeof(self.core.counts))
-        adopt(fresh.core, self.now_ns)
+        adopt(fresh.core, self.now_ns, alike)
         self.core, fresh.core = fresh.core, self.core
         self.size, self.config, self._digest = fresh.size, fresh.config, fresh._digest
         return earlier + self._collect()
@@ -419,52 +326,3 @@ cdef int64_t check_ns(now_ns) except -1:
     if not 0 <= now_ns <= LATEST_NS:
         raise ValueError(f"now_ns is {now_ns}: monotonic nanoseconds from 0 to 2**60")
     return now_ns
-
-
-cdef void prepare(Core* core, uint32_t i, uint32_t rule_index, int64_t now_ns) noexcept nogil:
-    """A point that nothing has been heard of."""
-    cdef Hot* hot = &core.hot[i]
-    cdef Warm* warm = &core.warm[i]
-    cdef const Rule* rule = &core.rules[rule_index]
-    hot.last_ns = hot.anchor_ns = UNSET
-    hot.last = NAN
-    hot.spike = below(rule.spike)
-    hot.step = below(rule.rate_limit / 1e9)
-    hot.tolerance = <float> rule.tolerance
-    warm.rule = rule_index
-    warm.level_ns = now_ns
-    warm.first_ns = UNSET
-    warm.rate = NAN
-    warm.qc = 2
-    warm.flags = F_LOWERED
-    warm.extra = NOWHERE
-    if rule.wants:
-        warm.extra = core.extra_count
-        core.extra_count += 1
-        core.extras[warm.extra].baseline = rule.drift_clean
-        core.extras[warm.extra].drift_ns = UNSET
-
-
-cdef float below(double limit) noexcept nogil:
-    """A float not above the limit; infinity stays."""
-    return <float> limit if limit == INFINITY else <float> (limit * (1 - 1e-6))
-
-
-cdef void adopt(Core* core, int64_t now_ns) noexcept nogil:
-    """State has come from elsewhere: leave Levels that this configuration does not have, count votes, arm deadlines."""
-    cdef uint32_t i
-    cdef Warm* warm
-    cdef const Rule* rule
-    cdef uint8_t exists
-    for i in range(core.points):
-        warm = &core.warm[i]
-        rule = &core.rules[warm.rule]
-        exists = rule.valued | rule.rated
-        warm.pending &= exists
-        if warm.active & ~exists or warm.level > 0:
-            warm.active &= exists
-            declare(core, i, now_ns, core.hot[i].last, R_PLAN)
-        core.hot[i].quiet_tick = 0
-        arm(core, i, due(core, i))
-    for i in range(core.points):
-        vote(core, i, now_ns)

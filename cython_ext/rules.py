@@ -69,6 +69,8 @@ def _refuse(point: PointConfig, message: str) -> ConfigError:
 
 
 def _check_numbers(point: PointConfig) -> None:
+    if len(point.levels) != len(NAMES):
+        raise _refuse(point, f"has {len(point.levels)} levels: give attention, alarm and danger")
     times = {
         name: getattr(point, name)
         for name in (
@@ -82,6 +84,8 @@ def _check_numbers(point: PointConfig) -> None:
     for name, value in times.items():
         if not 0 <= value <= LONGEST_NS:
             raise _refuse(point, f"{name} is {value}: it must be from 0 to 366 days in nanoseconds")
+    if 0 < point.realarm_ns < NS_PER_S:
+        raise _refuse(point, f"realarm_ns is {point.realarm_ns}: 0 (off) or at least a second")
     if point.period_ns == 0:
         raise _refuse(point, "period_ns is 0: give the time between samples")
     if 0 < point.rate_window_ns < RATE_SLOTS:
@@ -122,8 +126,6 @@ def _spans(point: PointConfig) -> tuple[float, float, float, float]:
 def _levels(
     point: PointConfig, sign: float, low: float, high: float
 ) -> tuple[list[float], list[float], list[float], int, int]:
-    if len(point.levels) != 3:
-        raise _refuse(point, f"has {len(point.levels)} levels: give attention, alarm and danger")
     raises, clears, rates = [], [], []
     valued = rated = 0
     below, below_name = -inf, ""
@@ -236,5 +238,3 @@ def digest(config: PanelConfig, rules: list[bytes], index: list[int]) -> bytes:
         state.update(group.id.encode() + struct.pack("<xIqB", group.k, group.window_ns, group.policy))
         state.update(struct.pack(f"<{len(group.members)}I", *group.members))
     return state.digest()
-
-

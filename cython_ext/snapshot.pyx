@@ -10,7 +10,7 @@ import struct
 from hashlib import sha256
 
 from libc.math cimport isfinite, isnan
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from cython_ext.state cimport NOWHERE, SLOTS, UNSET, Core, Extra, Group, Hot, Member, Warm
 
@@ -219,9 +219,10 @@ cdef take_up(Core* core, object config, list seen, list voting, int64_t now_ns):
         group.level_ns, group.counted_ns = instant(fields[1], now_ns), instant(fields[2], now_ns)
         group.trouble, group.level, group.real = fields[3:6]
         group.evidence = 0
-        left = {seen[member[0]][0]: member[1:] for member in members}
-        for m in range(group.first, group.first + group.count):
-            times = left.get(config.points[core.members[m].point].id)
-            if times is not None:
+        left = {seen[member[0]][0]: (fields[0] >> at & 1, member[1:]) for at, member in enumerate(members)}
+        for m in range(group.count):
+            known = left.get(config.points[core.members[group.first + m].point].id)
+            if known is not None:
+                group.evidence |= <uint64_t> known[0] << m
                 for k in range(3):
-                    core.members[m].left_ns[k] = instant(times[k], now_ns)
+                    core.members[group.first + m].left_ns[k] = instant(known[1][k], now_ns)

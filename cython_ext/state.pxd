@@ -108,6 +108,7 @@ cdef enum:
     C_STALE
     C_CHATTER
     C_TRANSITIONS
+    C_QUIET  # samples that lay in their quiet band
     COUNTS
 
 cdef struct Record:  # the packed sample, little-endian

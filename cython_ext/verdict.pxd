@@ -6,7 +6,7 @@ from libc.stdlib cimport realloc
 from cython_ext.due cimport due
 from cython_ext.queue cimport arm
 from cython_ext.state cimport (
-    C_CHATTER, C_TRANSITIONS, F_CONFIRMED, F_LOWERED, LOWERED, R_DEPENDENCY, R_QUALITY, R_VOTE, RAISED, T_CHATTER, T_FAILED,
+    C_CHATTER, C_TRANSITIONS, F_CONFIRMED, F_LOWERED, LOWERED, R_DEPENDENCY, R_PLAN, R_QUALITY, R_VOTE, RAISED, T_CHATTER, T_FAILED,
     T_FLAPPING, T_NOT_A_NUMBER, T_OPERATOR_SPAN, T_SAMPLE, T_SENSOR_SPAN, T_VOTE_DEGRADED, TROUBLE_CLEARED, TROUBLE_RAISED, UNSET,
     Core, Event, Group, Member, Rule, Warm,
 )
@@ -225,3 +225,25 @@ cdef inline void count(Core* core, uint32_t g, int64_t at_ns) noexcept nogil:
             core, core.points + g, RAISED if level > was else LOWERED, was, level, R_VOTE, at_ns, real, trouble, evidence
         )
     arm(core, core.points + g, due(core, core.points + g))
+
+
+cdef inline void adopt(Core* core, int64_t now_ns, bint alike) noexcept nogil:
+    """State has come from elsewhere: arm deadlines and, unless the configuration is alike, leave Levels it does not have."""
+    cdef uint32_t i
+    cdef Warm* warm
+    cdef const Rule* rule
+    cdef uint8_t exists
+    for i in range(core.points):
+        warm = &core.warm[i]
+        rule = &core.rules[warm.rule]
+        if not alike:
+            exists = rule.valued | rule.rated
+            warm.pending &= exists
+            warm.active &= exists
+            declare(core, i, now_ns, core.hot[i].last, R_PLAN)
+        core.hot[i].quiet_tick = 0
+        arm(core, i, due(core, i))
+    for i in range(core.points, core.total):
+        if not alike:
+            count(core, i - core.points, now_ns)
+        arm(core, i, due(core, i))

@@ -1,0 +1,6 @@
+from libc.stdint cimport int64_t
+
+from cython_ext.state cimport Core
+
+cdef Core* make(object config, list packed, list index, int64_t now_ns, size_t* size) except NULL
+cdef void release(Core* core) noexcept

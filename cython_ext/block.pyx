@@ -1,0 +1,153 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""The one block of memory that a panel lives in: laid out, filled from the configuration, and given back."""
+
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from cython_ext.due cimport due
+from cython_ext.queue cimport NEVER, TICK_BITS, arm
+from cython_ext.state cimport (
+    F_LOWERED, NOWHERE, UNSET, Beat, Core, Event, Extra, Group, Hot, Member, Node, Rule, Warm,
+)
+
+cdef extern from "stdlib.h" nogil:
+    int posix_memalign(void** memory, size_t alignment, size_t size)
+
+cdef enum:
+    EVENTS = 1024  # room for the transitions of one call before any must be made
+
+
+cdef Core* make(object config, list packed, list index, int64_t now_ns, size_t* size) except NULL:
+    """A panel that has heard nothing. `packed` are the different rules, `index` says which is each point's."""
+    cdef Core* core = lay_out(config, packed, index, now_ns, size)
+    cdef uint32_t i
+    link(core, config, now_ns)
+    for i in range(core.points):
+        prepare(core, i, index[i], now_ns)
+        arm(core, i, due(core, i))
+    return core
+
+
+cdef void release(Core* core) noexcept:
+    if core != NULL:
+        free(core.events)
+        free(core)
+
+
+cdef Core* lay_out(object config, list packed, list index, int64_t now_ns, size_t* size) except NULL:
+    """One block for everything that is kept, the hot lines first and aligned to the cache."""
+    cdef size_t points = len(config.points), groups = len(config.groups)
+    cdef size_t members = sum(len(group.members) for group in config.groups)
+    cdef size_t wanted = 0, at = (sizeof(Core) + 63) & ~<size_t> 63
+    cdef size_t sizes[10]
+    cdef size_t offsets[10]
+    cdef void* block = NULL
+    cdef char* base
+    cdef Core* core
+    cdef const Rule* rule
+    cdef bytes each
+    cdef int k
+    cdef list wants = []
+    for each in packed:
+        rule = <const Rule*> <const char*> each
+        wants.append(rule.wants)
+    wanted = sum(1 for which in index if wants[which])
+    sizes = [
+        points * sizeof(Hot), points * sizeof(Warm), (points + groups) * sizeof(Node), (points + groups) * sizeof(Beat),
+        len(packed) * sizeof(Rule), wanted * sizeof(Extra), groups * sizeof(Group), members * sizeof(Member),
+        (points + 1) * sizeof(uint32_t), members * sizeof(uint32_t),
+    ]
+    for k in range(10):
+        offsets[k] = at
+        at += (sizes[k] + 63) & ~<size_t> 63
+    if posix_memalign(&block, 64, at) != 0:
+        raise MemoryError(f"{at} bytes for {points} points")
+    memset(block, 0, at)
+    core = <Core*> block
+    base = <char*> block
+    size[0] = at
+    core.events = <Event*> malloc(EVENTS * sizeof(Event))
+    if core.events == NULL:
+        free(block)
+        raise MemoryError("transitions")
+    core.event_room = EVENTS
+    core.hot = <Hot*> (base + offsets[0])
+    core.warm = <Warm*> (base + offsets[1])
+    core.nodes = <Node*> (base + offsets[2])
+    core.heap = <Beat*> (base + offsets[3])
+    core.rules = <Rule*> (base + offsets[4])
+    core.extras = <Extra*> (base + offsets[5])
+    core.groups = <Group*> (base + offsets[6])
+    core.members = <Member*> (base + offsets[7])
+    core.links_of = <uint32_t*> (base + offsets[8])
+    core.links = <uint32_t*> (base + offsets[9])
+    core.points = <uint32_t> points
+    core.total = <uint32_t> (points + groups)
+    core.next_ns = NEVER
+    core.tick = <uint64_t> now_ns >> TICK_BITS
+    memset(core.spokes, 0xFF, sizeof(core.spokes))
+    memset(core.nodes, 0xFF, (points + groups) * sizeof(Node))
+    for k in range(<int> len(packed)):
+        memcpy(&core.rules[k], <const char*> <bytes> packed[k], sizeof(Rule))
+    return core
+
+
+cdef link(Core* core, object config, int64_t now_ns):
+    """Groups to members, and points to the memberships they have."""
+    cdef uint32_t g, m = 0, i, at = 0
+    cdef int k
+    cdef Group* group
+    cdef list of = [[] for _ in range(core.points)]
+    for g in range(core.total - core.points):
+        settings = config.groups[g]
+        group = &core.groups[g]
+        group.first = m
+        group.count = <uint32_t> len(settings.members)
+        group.k = settings.k
+        group.window_ns = settings.window_ns
+        group.to_silence = settings.policy
+        group.level_ns = now_ns
+        for point in settings.members:
+            core.members[m].point = point
+            core.members[m].group = g
+            for k in range(3):
+                core.members[m].left_ns[k] = UNSET
+            of[point].append(m)
+            m += 1
+    for i in range(core.points):
+        core.links_of[i] = at
+        for membership in of[i]:
+            core.links[at] = membership
+            at += 1
+    core.links_of[core.points] = at
+
+
+cdef void prepare(Core* core, uint32_t i, uint32_t rule_index, int64_t now_ns) noexcept nogil:
+    """A point that nothing has been heard of."""
+    cdef Hot* hot = &core.hot[i]
+    cdef Warm* warm = &core.warm[i]
+    cdef const Rule* rule = &core.rules[rule_index]
+    hot.last_ns = hot.anchor_ns = UNSET
+    hot.last = NAN
+    hot.spike = below(rule.spike)
+    hot.step = below(rule.rate_limit / 1e9)
+    hot.tolerance = <float> rule.tolerance
+    warm.rule = rule_index
+    warm.level_ns = now_ns
+    warm.first_ns = UNSET
+    warm.rate = NAN
+    warm.qc = 2
+    warm.flags = F_LOWERED
+    warm.extra = NOWHERE
+    if rule.wants:
+        warm.extra = core.extra_count
+        core.extra_count += 1
+        core.extras[warm.extra].baseline = rule.drift_clean
+        core.extras[warm.extra].drift_ns = UNSET
+
+
+cdef float below(double limit) noexcept nogil:
+    """A float not above the limit; infinity stays."""
+    return <float> limit if limit == INFINITY else <float> (limit * (1 - 1e-6))
