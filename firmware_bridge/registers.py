@@ -10,6 +10,8 @@ from enum import StrEnum
 
 
 class Type(StrEnum):
+    """How a value is kept in registers."""
+
     U16 = "u16"
     S16 = "s16"
     U32 = "u32"
@@ -20,6 +22,8 @@ class Type(StrEnum):
 
 
 class Order(StrEnum):
+    """The word and byte orders in use."""
+
     ABCD = "ABCD"
     CDAB = "CDAB"
     DCBA = "DCBA"

@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True, slots=True)
 class InputLine:
+    """A line to read; `debounce_ns` is asked of the kernel where it can."""
+
     name: str
     pull: Literal["none", "up", "down"] = "none"
     debounce_ns: int = 0

@@ -15,6 +15,8 @@ from enum import Enum, auto
 
 
 class Verdict(Enum):
+    """Whether a unit may be asked now."""
+
     ASK = auto()
     DEAD = auto()  # its circuit is open, and it is not its turn to be probed
     SETTLING = auto()  # it was silent a moment ago

@@ -73,6 +73,8 @@ class Found(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Match:
+    """What was found, and the PDU of an answer or exception."""
+
     found: Found
     pdu: bytes = b""
 

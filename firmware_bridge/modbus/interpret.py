@@ -55,6 +55,8 @@ class Counter:
 
 @dataclass(slots=True)
 class Counters:
+    """The counters of one device, by channel."""
+
     by_channel: dict[str, Counter] = field(default_factory=dict)
 
     def of(self, channel: str) -> Counter:

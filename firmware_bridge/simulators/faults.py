@@ -11,6 +11,8 @@ NOISE_BYTES: Final = 400
 
 
 class Fault(StrEnum):
+    """What goes wrong with an answer (reliability.md, F19)."""
+
     NONE = ""
     DEAD = "dead"  # no answer
     SLOW = "slow"  # the answer after `delay_s`

@@ -42,12 +42,14 @@ class SirenStatus:
 
 
 class Siren(Protocol):
+    """A siren on its device; `proof_within_s`: how soon after start the proof must be there."""
+
     id: str
     real: bool
     modes: frozenset[Mode]
     can_prove: bool
     can_quiet_test: bool
-    proof_within_s: float  # how soon after start the proof must be there
+    proof_within_s: float
 
     async def open(self) -> None:
         """Off, whatever was before."""

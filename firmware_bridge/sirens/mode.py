@@ -4,6 +4,8 @@ from enum import StrEnum
 
 
 class Mode(StrEnum):
+    """Kinds of sound; a contact siren plays what each contact is wired to."""
+
     STEADY = "steady"
     WAIL = "wail"
     PULSED = "pulsed"

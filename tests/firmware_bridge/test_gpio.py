@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import os
 import sys
 import types
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import gpiod
 import pytest
+from gpiod.line import Value
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +23,7 @@ from firmware_bridge.driver import Reading
 from firmware_bridge.gpio.chip import Chip, InputLine, OutputLine
 from firmware_bridge.gpio.debounce import Debounce
 from firmware_bridge.gpio.device import Gpio, GpioDevice
+from firmware_bridge.gpio.kernel import GpiodChip
 from firmware_bridge.gpio.remote import RemoteChip
 from firmware_bridge.gpio.rpi import RpiChip, bcm
 from firmware_bridge.gpio.simulated import Board, SimulatedChip
@@ -307,21 +312,32 @@ def test_a_line_that_no_pi_has(name: str) -> None:
         bcm(name)
 
 
-async def test_gpiod_finds_lines_by_name_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from firmware_bridge.gpio import kernel
+class FakeRequest:
+    """gpiod's line request, without a kernel."""
 
-    gpiod = pytest.importorskip("gpiod")
-    boards = {
-        f"{tmp_path}/gpiochip4": ("pinctrl-other", ["GPIO17"]),
-        f"{tmp_path}/gpiochip11": ("pinctrl-rp1", ["GPIO17", "GPIO5", "GPIO27"]),
-    }
-    for path in boards:
-        Path(path).touch()
-    requested: dict[str, dict[str, object]] = {}
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.fd, self._writer = os.pipe()
+        self.values = {name: one.output_value for name, one in config.items()}
+        self.released = False
+
+    def get_value(self, name: str) -> object:
+        return self.values[name]
+
+    def set_value(self, name: str, value: object) -> None:
+        self.values[name] = value
+
+    def release(self) -> None:
+        self.released = True
+        os.close(self.fd)
+        os.close(self._writer)
+
+
+def fake_chips(boards: dict[str, tuple[str, list[str]]]) -> type:
+    """gpiod.Chip over `boards`: path → label and line names."""
 
     class FakeChip:
         def __init__(self, path: str) -> None:
-            self.path = path
+            self.label, self.lines = boards[path]
 
         def __enter__(self) -> "FakeChip":
             return self
@@ -329,53 +345,48 @@ async def test_gpiod_finds_lines_by_name_only(monkeypatch: pytest.MonkeyPatch, t
         def __exit__(self, *_: object) -> None: ...
 
         def get_info(self) -> object:
-            return types.SimpleNamespace(label=boards[self.path][0])
+            return types.SimpleNamespace(label=self.label)
 
         def line_offset_from_id(self, name: str) -> int:
-            if name not in boards[self.path][1]:
+            if name not in self.lines:
                 raise OSError("no such line")
-            return boards[self.path][1].index(name)
+            return self.lines.index(name)
 
-    class FakeRequest:
-        def __init__(self, config: dict[str, object]) -> None:
-            self.reader, self.writer = __import__("os").pipe()
-            self.fd = self.reader
-            self.values = {name: one.output_value for name, one in config.items()}  # type: ignore[attr-defined]
-            self.released = False
+    return FakeChip
 
-        def get_value(self, name: str) -> object:
-            return self.values[name]
 
-        def set_value(self, name: str, value: object) -> None:
-            self.values[name] = value
-
-        def release(self) -> None:
-            self.released = True
-
+async def test_gpiod_finds_lines_by_name_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    boards = {
+        f"{tmp_path}/gpiochip4": ("pinctrl-other", ["GPIO17"]),
+        f"{tmp_path}/gpiochip11": ("pinctrl-rp1", ["GPIO17", "GPIO5", "GPIO27"]),
+    }
+    for path in boards:
+        Path(path).touch()
+    requested: dict[str, dict[str, Any]] = {}
     made: list[FakeRequest] = []
 
-    def request_lines(path: str, config: dict[str, object], consumer: str) -> FakeRequest:
+    def request_lines(path: str, config: dict[str, Any], consumer: str) -> FakeRequest:
+        assert consumer == "bucium"
         requested[path] = config
         made.append(FakeRequest(config))
         return made[-1]
 
-    monkeypatch.setattr(gpiod, "Chip", FakeChip)
+    monkeypatch.setattr(gpiod, "Chip", fake_chips(boards))
     monkeypatch.setattr(gpiod, "is_gpiochip_device", lambda path: True)
     monkeypatch.setattr(gpiod, "request_lines", request_lines)
-    chip = kernel.GpiodChip("pinctrl-rp1", str(tmp_path))
-    edges: list[tuple[str, bool, int]] = []
+    chip = GpiodChip("pinctrl-rp1", str(tmp_path))
     inputs = [InputLine("GPIO17", "up", 50_000_000), InputLine("GPIO5")]
-    await chip.open(inputs, [OutputLine("GPIO27", rest=True)], lambda *edge: edges.append(edge))
+    await chip.open(inputs, [OutputLine("GPIO27", rest=True)], lambda *edge: None)
     assert list(requested) == [f"{tmp_path}/gpiochip11"], "the labelled chip, whatever its number"
-    settings = requested[f"{tmp_path}/gpiochip11"]
-    assert settings["GPIO17"].debounce_period.total_seconds() == 0.05  # type: ignore[attr-defined]
-    assert settings["GPIO27"].output_value is gpiod.line.Value.ACTIVE  # type: ignore[attr-defined]
+    config = requested[f"{tmp_path}/gpiochip11"]
+    assert config["GPIO17"].debounce_period.total_seconds() == 0.05
+    assert config["GPIO27"].output_value is Value.ACTIVE
     await chip.write("GPIO27", False)
     assert await chip.read("GPIO27") is False
     await chip.close()
-    assert made[0].values["GPIO27"] is gpiod.line.Value.ACTIVE, "at rest again"
+    assert made[0].values["GPIO27"] is Value.ACTIVE, "at rest again"
     assert made[0].released
     with pytest.raises(OSError, match="not open"):
         await chip.read("GPIO17")
     with pytest.raises(OSError, match="GPIO99"):
-        await kernel.GpiodChip("", str(tmp_path)).open([InputLine("GPIO99")], [], lambda *edge: None)
+        await GpiodChip("", str(tmp_path)).open([InputLine("GPIO99")], [], lambda *edge: None)

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from cython_ext.errors import ConfigError
-from firmware_bridge.driver import Device
+from firmware_bridge.driver import Device, Outcome
 from firmware_bridge.gpio.device import Gpio, GpioDevice
 from firmware_bridge.gpio.simulated import Board, SimulatedChip
 from firmware_bridge.settings import DeviceSettings, GpioBus, SirenSettings
 from firmware_bridge.simulators.faults import Fault, Misbehaviour
+from firmware_bridge.sirens.base import BaseSiren, worst
+from firmware_bridge.sirens.contact import ContactSiren
+from firmware_bridge.sirens.controller import ControllerSiren
 from firmware_bridge.sirens.driver import Siren
 from firmware_bridge.sirens.make import make_siren
 from firmware_bridge.sirens.mode import Mode
@@ -50,6 +53,22 @@ def happened(line: MemoryLine, what: str) -> list[tuple[str, float, str]]:
 
 INFORMER: dict[str, object] = {"device": "informer"}
 RELAY: dict[str, object] = {"device": "relays", "contacts": {"any": "relay-1", "wail": "relay-2"}}
+
+
+@pytest.mark.parametrize(("siren", "kind"), [(INFORMER, ControllerSiren), (RELAY, ContactSiren)])
+def test_the_configuration_chooses_the_driver(siren: dict[str, object], kind: type[BaseSiren]) -> None:
+    async def scenario(made: Siren, line: MemoryLine) -> None:
+        assert type(made) is kind
+        assert made.real, "a line that is not declared simulated"
+
+    play(siren, scenario)
+
+
+def test_one_failed_act_fails_the_whole() -> None:
+    assert worst([Outcome(True), Outcome(False, "a"), Outcome(False, "a"), Outcome(False, "b")], 5) == Outcome(
+        False, "a; b", 5
+    )
+    assert worst([Outcome(True, "said")], 5) == Outcome(True, "", 5)
 
 
 def test_an_informer_sounds_proves_and_stops() -> None:

@@ -17,8 +17,10 @@ from firmware_bridge.factory import Bridge
 from firmware_bridge.modbus.bus import ModbusBus
 from firmware_bridge.profile import load
 from firmware_bridge.settings import DeviceSettings, GpioBus, ModbusRtuBus, ModbusTcpBus, SirenSettings
+from firmware_bridge.simulators import control
 from firmware_bridge.simulators.faults import Fault, Misbehaviour
 from firmware_bridge.simulators.line import PtyLine
+from firmware_bridge.simulators.record import Entry
 from firmware_bridge.simulators.world import Simulation, load_world, misbehaviour
 from firmware_bridge.sirens.mode import Mode
 from lanes.control import ControlError, ask
@@ -87,13 +89,13 @@ async def world(tmp_path: Path) -> AsyncIterator[Simulation]:
         yield made
 
 
-def node(base: Path, port: int, *, timeout_s: float = 0.4) -> Bridge:
+def node(base: Path, port: int, *, timeout_s: float = 0.5, probe_s: float = 0.5) -> Bridge:
     """A node over the whole world."""
     tcp = ModbusTcpBus(
-        type="modbus-tcp", id="river", host="127.0.0.1", port=port, simulated=True, timeout_s=timeout_s, probe_s=0.5
+        type="modbus-tcp", id="river", host="127.0.0.1", port=port, simulated=True, timeout_s=timeout_s, probe_s=probe_s
     )
     rtu = ModbusRtuBus(
-        type="modbus-rtu", id="serial", device="tty-serial", simulated=True, timeout_s=timeout_s, probe_s=0.5
+        type="modbus-rtu", id="serial", device="tty-serial", simulated=True, timeout_s=timeout_s, probe_s=probe_s
     )
     gpio = GpioBus(type="gpio", id="pins", chip="simulated", socket="pins.sock")
     devices = [
@@ -212,7 +214,7 @@ async def test_noise_between_polls_on_a_real_pty(world: Simulation) -> None:
 
 
 async def test_dead_devices_on_a_real_line_do_not_stop_the_living(world: Simulation) -> None:
-    bridge = node(world.base, port_of(world), timeout_s=0.1)
+    bridge = node(world.base, port_of(world), timeout_s=0.25, probe_s=2.0)
     await bridge.open()
     world.fault("rain", Fault.DEAD)
     world.fault("informer", Fault.DEAD)
@@ -224,7 +226,7 @@ async def test_dead_devices_on_a_real_line_do_not_stop_the_living(world: Simulat
     assert world.requests("rain") < 15
     assert bridge.buses["river"].health().reconnects == 1
     world.fault("rain", Fault.NONE)
-    await until_ok(bridge, "rain", "rain")
+    await until_ok(bridge, "rain", "rain", 100)
     await bridge.close()
 
 
@@ -256,7 +258,7 @@ async def test_trouble_that_a_device_reports(world: Simulation) -> None:
 
 
 async def test_a_technician_scans_reads_and_watches(world: Simulation) -> None:
-    bridge = node(world.base, port_of(world), timeout_s=0.05)
+    bridge = node(world.base, port_of(world), timeout_s=0.2)
     await bridge.open()
     bus = bridge.buses["serial"]
     assert isinstance(bus, ModbusBus)
@@ -264,7 +266,7 @@ async def test_a_technician_scans_reads_and_watches(world: Simulation) -> None:
     assert [(here.unit, here.how.split(":")[0]) for here in found] == [(1, "answers"), (2, "the device refused")]
     by_profile = [here.unit async for here in technician.scan(bus, range(1, 6), load("waveshare-relay8"))]
     assert by_profile == [1, 2]
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)  # the quiet after a silence
     gauge = technician.device(bus, load("sonbest-xm9505"), SystemClock(), unit=1)
     world.set("rain", "rain", 53.6)
     rows = await technician.read(gauge)
@@ -310,10 +312,10 @@ async def test_the_world_as_a_process_under_its_control_socket(tmp_path: Path) -
     )
     assert process.stdout is not None
     ready = json.loads(await process.stdout.readline())["ready"]
-    control = tmp_path / "world.sock"
+    socket = tmp_path / "world.sock"
 
     async def tell(verb: str, **args: object) -> dict[str, object]:
-        result: dict[str, object] = await asyncio.to_thread(ask, control, verb, **args)
+        result: dict[str, object] = await asyncio.to_thread(ask, socket, verb, **args)
         return result
 
     bridge = node(tmp_path, ready["river"]["port"])
@@ -344,6 +346,16 @@ async def test_the_world_as_a_process_under_its_control_socket(tmp_path: Path) -
     process.send_signal(signal.SIGTERM)
     assert await process.wait() == 0
     assert not (tmp_path / "tty-serial").is_symlink()
+
+
+async def test_the_record_is_told_in_pages(world: Simulation) -> None:
+    for number in range(control.ENTRIES_MOST + 10):
+        world.record.add(Entry(number, "x", "coil", "relay-1", number % 2, "bus"))
+    first = await asyncio.to_thread(ask, world.base / "world.sock", "record", since=0)
+    rest = await asyncio.to_thread(ask, world.base / "world.sock", "record", since=first["next"])
+    numbers = [entry["at_ns"] for entry in first["entries"] + rest["entries"]]
+    assert numbers == list(range(control.ENTRIES_MOST + 10))
+    assert rest["next"] == len(world.record)
 
 
 def test_a_bad_world_is_refused(tmp_path: Path) -> None:
