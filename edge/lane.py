@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cython_ext import NS_PER_S, Clock, WireError, topics
-from lanes.envelope import Kind, Refusal, peek
+from lanes.envelope import ORDER_BYTES_MAX, Kind, Refusal, peek
 from lanes.link import Connector, Link, LinkDown, Message
 from lanes.orders import Ack
 from lanes.planfile import SignedPlan
@@ -41,6 +41,8 @@ class Node:
     """What the lane asks of the rest of the node."""
 
     order: Callable[[bytes], Awaitable[object]]  # each ORDER envelope; answers by receipts
+    act: Callable[[bytes], str]  # each ACT envelope (a person's veto); "" when it counts, else why not
+    heard: Callable[[int], None]  # a valid message of the controller was issued at this wall time (UTC microseconds)
     states: Callable[[], tuple[Sequence[PointState], Sequence[SirenState]]]
     endangered: Callable[[], bool]  # any Level ≥ 1 here
     cut_off: Callable[[int | None], None]  # since when (monotonic), or None: connected
@@ -197,12 +199,17 @@ class Lane:
 
     async def _receive(self, link: Link, group: asyncio.TaskGroup) -> None:
         async for message in link.messages():
-            if message.topic == self._order_topic and _is_order(message.payload):
+            kind = _kind(message) if message.topic == self._order_topic else None
+            if kind is Kind.ORDER:
                 await self._orders.acquire()
                 group.create_task(self._obey(link, message), name="lane.order")
+                continue
+            if kind is Kind.ACT:
+                if why := self._rest.act(message.payload):
+                    self._refuse(why, "act")
             else:
                 await self._take(message)
-                link.ack(message)
+            link.ack(message)
 
     async def _obey(self, link: Link, message: Message) -> None:
         """An order, in a task of its own: a slow relay must not hold back a stop, or the next ack."""
@@ -255,6 +262,7 @@ class Lane:
             if judged is not Doubt.REPLAYED:  # QoS 1 itself repeats
                 self._refuse(judged, message.topic)
             return None
+        self._rest.heard(judged.opened.envelope.issued_us)
         now_ns = self._clock.monotonic_ns()
         silent = now_ns - self._heard_ns >= CUT_OFF_NS
         self._heard_ns = now_ns
@@ -302,10 +310,10 @@ class Lane:
         self._rest.cut_off(self._cut_ns)
 
 
-def _is_order(data: bytes) -> bool:
-    """Whether these bytes claim to be an order: their answer, even a refusal, is the sirens' to give."""
-    envelope = peek(data)
-    return envelope is not None and envelope.kind is Kind.ORDER
+def _kind(message: Message) -> Kind | None:
+    """What these bytes claim to be. An order's answer, even a refusal, is the sirens' to give."""
+    envelope = peek(message.payload) if len(message.payload) <= ORDER_BYTES_MAX else None
+    return envelope.kind if envelope is not None else None
 
 
 async def _pause(event: asyncio.Event, seconds: float | None) -> None:

@@ -59,7 +59,7 @@ def parse(text: str, model: type[M], *, source: str = "") -> M:
 def _say(detail: ErrorDetails, model: type[BaseModel], text: str, document: Any) -> tuple[str, int]:
     path = detail["loc"]
     where = _dotted(path)
-    line = _line_of(text, path)
+    line = line_of(text, path)
     if detail["type"] == "extra_forbidden":
         key = str(path[-1])
         known = _keys_at(model, path[:-1])
@@ -104,7 +104,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
-def _line_of(text: str, path: tuple[int | str, ...]) -> int:
+def line_of(text: str, path: tuple[int | str, ...]) -> int:
     """The line of `path` in the TOML text, found as a reader would: the n-th header, then the key below it; 0: unknown."""
     lines = text.splitlines()
     at = 0

@@ -63,7 +63,9 @@ class World:
             node=NODE,
             reporter=self.reporter,
             troubles=self.troubles,
-            rest=Node(self._order, self._states, lambda: self.level > 0, self.cuts.append),
+            rest=Node(
+                self._order, lambda _: "kind", lambda _: None, self._states, lambda: self.level > 0, self.cuts.append
+            ),
             connector=self.broker.connector(),
             clock=self.clock,
             jitter=Random(self.boots).random,

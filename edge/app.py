@@ -1,0 +1,372 @@
+"""The node, wired: what reads, judges, keeps, sends and sounds, and in which order it starts and ends.
+
+Embeddable: several nodes and a controller run in one loop of a demo or a simulation. A broker that is absent is ordinary; a
+bug ends the program, relays OFF, and start-up is recovery.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from cython_ext import Clock, ClockQuality, ConfigError
+from firmware_bridge.factory import Bridge
+from lanes import control
+from lanes.counterfile import BdSeqFile
+from lanes.envelope import BOOT_BYTES
+from lanes.keys import Mode
+from lanes.link import Connector
+from lanes.reports import BootData
+from lanes.sparkplug import BDSEQ_COUNT, NodeMetric
+from lanes.store import Runner
+
+from . import VERSION, health
+from .births import BirthTable, PointMetric
+from .config import Ready
+from .desk import Desk
+from .health import NodeClock, Pulse
+from .judge import Judge
+from .lane import Lane, Node
+from .ledgers import Ledgers
+from .orderstore import OrderStore
+from .reflex import Reflex
+from .reporter import Reporter
+from .sampler import Sampler, Source, sources
+from .session import Identity
+from .sirens import Sirens
+from .troubles import Troubles
+from .uplink import Uplink
+
+log = logging.getLogger("bucium.edge")
+
+TELL_S: Final = 5.0  # the node's own metrics, as often as the heartbeat that carries them
+Entropy = Callable[[int], bytes]
+
+
+async def run(
+    ready: Ready,
+    *,
+    clock: Clock,
+    connector: Connector,
+    runner: Runner,
+    entropy: Entropy,
+    stop: asyncio.Event,
+    bridge: Bridge | None = None,
+    probe: Callable[[], ClockQuality] | None = None,
+) -> None:
+    """Run one node until `stop`. ConfigError before anything opens.
+
+    `bridge`: its devices, when they are not to be made from the configuration. `probe`: who vouches for the wall clock (the
+    real service asks the kernel); without it the clock's own word counts.
+    """
+    data = ready.local.at(ready.local.config.node.data)
+    _make_folder(data)
+    node_clock = await _start_clock(ready, data, clock, runner, probe)
+    if bridge is None:
+        bridge = make_bridge(ready, node_clock)
+    bridge.require_real_allowed(ready.signed.plan.root)
+    node = _Node(ready, data, node_clock, bridge, connector, runner, entropy)
+    await node.run(stop)
+
+
+def make_bridge(ready: Ready, clock: Clock) -> Bridge:
+    """The buses, devices and sirens of node.toml; ConfigError with the file's name."""
+    config = ready.local.config
+    try:
+        return Bridge(config.buses, config.devices, config.sirens, clock=clock, base=ready.local.base)
+    except ConfigError as error:
+        raise error if error.source else ready.local.error(str(error)) from None
+
+
+def examine(ready: Ready, clock: Clock) -> None:
+    """All that can be refused before a start, for `bucium config check`; nothing is opened."""
+    bridge = make_bridge(ready, clock)
+    bridge.require_real_allowed(ready.signed.plan.root)
+    sources(ready.local, ready.signed.plan, bridge.devices)
+
+
+def _make_folder(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o750)
+    except OSError as error:
+        raise ConfigError(f"cannot make the data folder: {error.strerror}", source=str(data)) from None
+
+
+async def _start_clock(
+    ready: Ready, data: Path, clock: Clock, runner: Runner, probe: Callable[[], ClockQuality] | None
+) -> NodeClock:
+    persisted = await runner(health.load_time, data / "time")
+    return NodeClock(
+        clock,
+        floor_us=max(persisted.wall_us, health.build_us()) if probe is not None else persisted.wall_us,
+        synced_us=persisted.synced_us,
+        rtc_hours=ready.local.config.clock.rtc_hours,
+        probe=probe,
+    )
+
+
+class _Node:
+    """One node's parts, and their life."""
+
+    def __init__(
+        self,
+        ready: Ready,
+        data: Path,
+        clock: NodeClock,
+        bridge: Bridge,
+        connector: Connector,
+        runner: Runner,
+        entropy: Entropy,
+    ) -> None:
+        self._ready = ready
+        self._data = data
+        self._clock = clock
+        self._bridge = bridge
+        self._connector = connector
+        self._runner = runner
+        self._entropy = entropy
+        self._sources: list[Source] = sources(ready.local, ready.signed.plan, bridge.devices)
+        self._rng = Random(int.from_bytes(entropy(8), "big"))  # noqa: S311 - jitter, not secrets
+        self._boot = entropy(BOOT_BYTES)
+        self._pulse = Pulse(clock)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        async with contextlib.AsyncExitStack() as ends:
+            await self._build(ends)
+            verbs = self._desk().verbs
+            socket = self._ready.local.at(self._ready.local.config.node.socket)
+            _make_folder(socket.parent)
+            await ends.enter_async_context(control.serve(socket, verbs))
+            await ends.enter_async_context(self._reporting())
+            await self._reporter.record(BootData(f"bucium {VERSION}", await self._why()))
+            await self._judge.restore()
+            ends.push_async_callback(self._bridge.close)
+            await self._bridge.open()
+            await self._work(stop)
+
+    async def _build(self, ends: contextlib.AsyncExitStack) -> None:
+        """Open what is on the disk, and make all parts. The last opened is the first closed."""
+        ready, clock, runner = self._ready, self._clock, self._runner
+        signed, node = ready.signed, ready.node
+        self._ledgers: Ledgers = await runner(Ledgers, self._data, node, self._entropy)
+        ends.push_async_callback(runner, self._ledgers.close)
+        self._reporter = Reporter(
+            signed=signed,
+            node=node,
+            key=ready.keys[Mode.LIVE],
+            ledgers=self._ledgers,
+            boot=self._boot,
+            clock=clock,
+            runner=runner,
+        )
+        self._troubles = Troubles(self._reporter.post)
+        self._store = OrderStore(
+            self._data / "orders.db",
+            anchor=self._data / "orders.anchor",
+            clock=clock,
+            runner=runner,
+            entropy=self._entropy,
+        )
+        ends.push_async_callback(runner, self._store.close)
+        self._sirens = Sirens(
+            signed=signed,
+            node=node,
+            drivers=self._bridge.sirens,
+            store=self._store,
+            clock=clock,
+            boot=self._boot,
+            record=self._reporter.record,
+        )
+        self._reflex = Reflex(signed=signed, node=node, sirens=self._sirens, store=self._store, clock=clock)
+        self._judge = Judge(
+            signed=signed,
+            node=node,
+            clock=clock,
+            record=self._reporter.record,
+            reflex=self._reflex.transition,
+            snapshot=self._data / "panel",
+            runner=runner,
+            troubles=self._troubles,
+            pulse=self._pulse,
+        )
+        self._lane = Lane(
+            signed=signed,
+            node=node,
+            reporter=self._reporter,
+            troubles=self._troubles,
+            rest=self._rest(),
+            connector=self._connector,
+            clock=clock,
+            jitter=self._rng.random,
+        )
+        self._uplink = self._make_uplink()
+        self._sampler = Sampler(
+            sources=self._sources,
+            devices=self._bridge.devices,
+            clock=clock,
+            deliver=self._deliver,
+            presence=self._presence,
+            troubles=self._troubles,
+            pulse=self._pulse,
+        )
+
+    def _rest(self) -> Node:
+        return Node(
+            order=self._sirens.order,
+            heard=self._sirens.heard,
+            act=self._reflex.veto,
+            states=lambda: (self._judge.states(self._reporter.ledger), self._sirens.states()),
+            endangered=self._judge.endangered,
+            cut_off=self._reflex.cut_off,
+        )
+
+    def _make_uplink(self) -> Uplink:
+        plan, config = self._ready.signed.plan, self._ready.local.config
+        units = {point.id: point.unit for point in plan.points}
+        table = BirthTable(
+            [PointMetric(s.binding.id, s.binding.device, unit=units[s.binding.id]) for s in self._sources]
+        )
+        uplink = Uplink(
+            Identity(plan.group, self._ready.node, config.telemetry.primary_host),
+            table,
+            connectors=[self._connector],
+            store=_BdSeq(BdSeqFile(self._data / "bdseq", self._runner)),
+            clock=self._clock,
+            rng=self._rng,
+        )
+        self._tell(uplink)
+        return uplink
+
+    def _desk(self) -> Desk:
+        return Desk(
+            node=self._ready.node,
+            boot=self._boot,
+            signed=self._ready.signed,
+            clock=self._clock,
+            started_ns=self._clock.monotonic_ns(),
+            reporter=self._reporter,
+            ledgers=self._ledgers,
+            judge=self._judge,
+            lane=self._lane,
+            sirens=self._sirens,
+            troubles=self._troubles,
+            samples=lambda: self._sampler.samples,
+            telemetry=lambda: self._uplink.down_reason,
+            veto=self._reflex.veto,
+        )
+
+    # Its life.
+
+    @contextlib.asynccontextmanager
+    async def _reporting(self) -> AsyncIterator[None]:
+        """The ledger takes events while the context lasts, and at its end all that were recorded before."""
+        writer = asyncio.create_task(self._reporter.run(), name="reporter")
+        try:
+            yield
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+            await self._reporter.flush()
+        if not writer.cancelled():
+            writer.result()
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        """Until `stop`; a loop that ends in a bug ends them all."""
+        work = asyncio.create_task(self._loops(), name="work")
+        halt = asyncio.create_task(stop.wait(), name="halt")
+        try:
+            await asyncio.wait({work, halt}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            health.notify("STOPPING=1")
+            for task in (work, halt):
+                task.cancel()
+            await asyncio.gather(work, halt, return_exceptions=True)
+        if not work.cancelled():
+            work.result()
+        # On purpose, and in order: what was judged is durable, and the next start begins from here.
+        await self._judge.drain()
+        await self._judge.keep()
+        await health.save_time(self._clock, self._data / "time", self._runner)
+        await self._runner((self._data / "running").unlink, True)
+        log.info("node.stopped node=%s", self._ready.node)
+
+    async def _loops(self) -> None:
+        loops = (
+            ("sirens", self._sirens.run()),
+            ("reflex", self._reflex.run()),
+            ("judge", self._judge.run()),
+            ("lane", self._lane.run()),
+            ("sampler", self._sampler.run()),
+            ("uplink", self._uplink.run()),
+            ("tell", self._keep_telling()),
+            ("time", health.keep_time(self._clock, self._data / "time", self._runner, self._troubles)),
+            ("watchdog", health.watchdog(self._pulse)),
+        )
+        async with asyncio.TaskGroup() as group:
+            for name, loop in loops:
+                group.create_task(loop, name=name)
+            for siren in self._sirens.undriven:
+                self._troubles.set("siren-undriven", True, siren)
+            health.notify("READY=1")
+            log.info(
+                "node.started node=%s plan=%d boot=%s",
+                self._ready.node,
+                self._ready.signed.plan.version,
+                self._boot.hex(),
+            )
+
+    async def _why(self) -> str:
+        """Why we start: `running` is there when the last run did not end on purpose."""
+        marker = self._data / "running"
+        why = "after-crash" if marker.exists() else "after-stop" if self._reporter.head else "first-start"
+        with contextlib.suppress(OSError):  # a full disk; the next start then looks like one after a stop
+            await self._runner(marker.touch)
+        return why
+
+    # What flows between the parts.
+
+    async def _deliver(self, batch: bytes) -> None:
+        await self._judge.feed(batch)
+        self._uplink.readings(batch)
+
+    def _presence(self, device: str, there: bool) -> None:
+        self._troubles.set("device-lost", not there, device)
+        (self._uplink.device_online if there else self._uplink.device_lost)(device)
+
+    async def _keep_telling(self) -> None:
+        while True:
+            self._tell(self._uplink)
+            await asyncio.sleep(TELL_S)
+
+    def _tell(self, uplink: Uplink) -> None:
+        signed, quality, ledger = self._ready.signed, self._clock.quality(), self._ledgers.current
+        for metric, value in (
+            (NodeMetric.BOOT_ID, self._boot.hex()),
+            (NodeMetric.LEDGER_ID, ledger.id.hex()),
+            (NodeMetric.LEDGER_HEAD, ledger.head),
+            (NodeMetric.LEDGER_ACKED, ledger.through),
+            (NodeMetric.CLOCK_SOURCE, int(quality.source)),
+            (NodeMetric.CLOCK_ERROR, quality.error_ms),
+            (NodeMetric.PLAN_VERSION, signed.plan.version),
+            (NodeMetric.PLAN_SHA256, signed.digest.hex()),
+        ):
+            uplink.tell(metric, value)
+
+
+class _BdSeq:
+    """bdSeq on disk; while the disk refuses it goes on in memory: telemetry is never a reason to stop."""
+
+    def __init__(self, file: BdSeqFile) -> None:
+        self._file = file
+        self._last = -1
+
+    async def advance(self) -> int:
+        try:
+            self._last = await self._file.advance()
+        except OSError as error:
+            self._last = (self._last + 1) % BDSEQ_COUNT
+            log.warning("bdseq.not-kept error=%s", error.strerror)
+        return self._last

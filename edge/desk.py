@@ -1,0 +1,128 @@
+"""The node's control socket: what the technician and the tools on this machine may see, and a person's veto (design §5)."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cython_ext import Clock, WireError
+from lanes.control import ControlError, Handler
+from lanes.envelope import peek
+from lanes.planfile import SignedPlan
+from lanes.reports import Event, EventKind
+
+from .judge import Judge
+from .lane import Lane
+from .ledgers import Ledgers
+from .reporter import Reporter
+from .sirens import Sirens
+from .troubles import Troubles
+
+EVENTS_MAX: Final = 500  # of one answer: 200 kB
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Answers the verbs. Nothing here sounds a siren or changes a threshold."""
+
+    node: str
+    boot: bytes
+    signed: SignedPlan
+    clock: Clock
+    started_ns: int
+    reporter: Reporter
+    ledgers: Ledgers
+    judge: Judge
+    lane: Lane
+    sirens: Sirens
+    troubles: Troubles
+    samples: Callable[[], int]
+    telemetry: Callable[[], str]  # "" while the telemetry lane is up, else why not
+    veto: Callable[[bytes], str]
+
+    @property
+    def verbs(self) -> dict[str, Handler]:
+        return {
+            "node.status": self._status,
+            "node.points": self._points,
+            "node.events": self._events,
+            "siren.veto": self._veto,
+        }
+
+    async def _status(self, _args: dict[str, Any]) -> dict[str, Any]:
+        plan, quality = self.signed.plan, self.clock.quality()
+        cut_ns = self.lane.cut_off_since_ns
+        now_ns = self.clock.monotonic_ns()
+        return {
+            "node": self.node,
+            "boot": self.boot.hex(),
+            "up_s": (now_ns - self.started_ns) / 1e9,
+            "plan": {"version": plan.version, "root": plan.root, "sha256": self.signed.digest.hex()},
+            "clock": {
+                "wall_us": self.clock.wall_us(),
+                "source": quality.source.name.lower(),
+                "error_ms": quality.error_ms,
+            },
+            "ledger": {
+                "id": self.reporter.ledger.hex(),
+                "head": self.reporter.head,
+                "through": self.ledgers.current.through,
+                "unacked": await self.reporter.unacked(),
+                "durable": self.ledgers.current.durable,
+            },
+            "lane": {
+                "connected": self.lane.connected,
+                "cut_off_s": None if cut_ns is None else (now_ns - cut_ns) / 1e9,
+                **self.lane.counts,
+                "refused": self.lane.refused,
+            },
+            "telemetry": self.telemetry() or "up",
+            "samples": self.samples(),
+            "panel": self.judge.counters,
+            "sirens": [
+                {
+                    "id": plan.sirens[state.siren].id,
+                    "stage": state.stage.name.lower(),
+                    "order_epoch": state.order_epoch,
+                    "hold_s": state.hold_s,
+                    "trouble": int(state.trouble),
+                }
+                for state in self.sirens.states()
+            ],
+            "troubles": [{"code": code, "subject": subject} for code, subject in self.troubles.standing()],
+        }
+
+    async def _points(self, _args: dict[str, Any]) -> list[dict[str, Any]]:
+        units = {point.id: point.unit for point in self.signed.plan.points}
+        return [row | {"unit": units.get(row["id"], "")} for row in self.judge.explain()]
+
+    async def _events(self, args: dict[str, Any]) -> list[dict[str, Any]]:
+        limit = args.get("limit", 20)
+        if not isinstance(limit, int) or not 1 <= limit <= EVENTS_MAX:
+            raise ControlError("malformed", f"limit is a number from 1 to {EVENTS_MAX}")
+        return [_row(kept.seq, kept.data) for kept in await self.reporter.latest(limit)]
+
+    async def _veto(self, args: dict[str, Any]) -> dict[str, Any]:
+        try:
+            data = base64.b64decode(str(args.get("act", "")), validate=True)
+        except binascii.Error:
+            raise ControlError("malformed", "act is the base64 of a signed act") from None
+        if why := self.veto(data):
+            raise ControlError(why, f"the veto does not count: {why}")
+        return {"vetoed": True}
+
+
+def _row(seq: int, data: bytes) -> dict[str, Any]:
+    envelope = peek(data)
+    if envelope is None:
+        return {"seq": seq, "error": "not readable"}
+    try:
+        event = Event.unpack(envelope.body)
+    except WireError as error:
+        return {"seq": seq, "error": str(error)}
+    row: dict[str, Any] = {"seq": seq, "issued_us": envelope.issued_us, "kind": event.kind.name.lower()}
+    if event.kind is EventKind.TRANSITION:
+        row["point"], row["level"] = event.data.point, event.data.level.name.lower()  # type: ignore[union-attr]
+    fields = [value.hex() if isinstance(value, bytes) else value for value in event.data.pack()]
+    return row | {"data": fields}

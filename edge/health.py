@@ -1,0 +1,169 @@
+"""Whether the node's program lives and what its clock is worth: systemd's watchdog, and the wall clock (design §2.6)."""
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cython_ext import Clock, ClockQuality, ClockSource
+from lanes.store import Runner
+
+from .files import read_bytes, write_durably
+from .troubles import Troubles
+
+log = logging.getLogger("bucium.edge")
+
+PERSIST_S: Final = 600.0
+PROBE_S: Final = 10.0
+US_PER_HOUR: Final = 3_600_000_000
+RTC_DRIFT: Final = 100e-6  # a board's crystal over its temperature range; twice a DS3231's worst
+_TIME: Final = struct.Struct("<qq")  # the wall clock, and when it was last synchronised: UTC microseconds
+_STA_UNSYNC: Final = 0x40  # linux/timex.h
+_TIME_ERROR: Final = 5
+
+
+class Pulse:
+    """Loops promise when they will be back. One that is not is a reason to be started again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._by_ns: dict[str, int] = {}
+
+    def expect(self, loop: str, by_ns: int) -> None:
+        """`loop` will call again before this monotonic instant."""
+        self._by_ns[loop] = by_ns
+
+    def late(self) -> list[str]:
+        now_ns = self._clock.monotonic_ns()
+        return sorted(loop for loop, by_ns in self._by_ns.items() if now_ns > by_ns)
+
+
+def notify(message: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """systemd's sd_notify: False where there is no systemd to tell."""
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address:
+        return False
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.connect("\0" + address[1:] if address.startswith("@") else address)
+        sender.sendall(message.encode())
+        return True
+    return False
+
+
+async def watchdog(pulse: Pulse, environment: Mapping[str, str] = os.environ) -> None:
+    """Ping systemd at twice its pace, but only while every loop keeps its promise."""
+    micros = environment.get("WATCHDOG_USEC", "")
+    interval_s = int(micros) / 2e6 if micros.isdigit() and int(micros) > 0 else PROBE_S
+    while True:
+        if late := pulse.late():
+            log.error("loops.stuck names=%s", ",".join(late))
+        else:
+            notify("WATCHDOG=1", environment)
+        await asyncio.sleep(interval_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted:
+    """What the last run left: its wall clock, and when that was last synchronised (0: never)."""
+
+    wall_us: int = 0
+    synced_us: int = 0
+
+
+def load_time(path: Path) -> Persisted:
+    data = read_bytes(path)
+    return Persisted(*_TIME.unpack(data)) if data is not None and len(data) == _TIME.size else Persisted()
+
+
+class NodeClock:
+    """A Clock whose wall time never starts before what is known to have been: the last run, and the build.
+
+    `probe` asks the kernel who vouches for the wall clock; without one the inner clock's own word counts. While nobody does,
+    the label is the inner clock's or the floor's, whichever is later.
+    """
+
+    def __init__(
+        self,
+        inner: Clock,
+        *,
+        floor_us: int,
+        synced_us: int = 0,
+        rtc_hours: float = 0.0,
+        probe: Callable[[], ClockQuality] | None = None,
+    ) -> None:
+        self._inner = inner
+        self._floor_us = floor_us
+        self._start_ns = inner.monotonic_ns()
+        self._rtc_us = round(rtc_hours * US_PER_HOUR)
+        self._probe = probe
+        self.synced_us = synced_us
+        self._quality = self._ask()
+
+    def monotonic_ns(self) -> int:
+        return self._inner.monotonic_ns()
+
+    def wall_us(self) -> int:
+        wall_us = self._inner.wall_us()
+        return wall_us if self._quality.trusted else max(wall_us, self._lowest_us())
+
+    def quality(self) -> ClockQuality:
+        return self._quality
+
+    def ask(self) -> None:
+        """Ask again who vouches for the wall clock."""
+        self._quality = self._ask()
+        if self._quality.source in (ClockSource.NTP, ClockSource.GNSS):
+            self.synced_us = self._inner.wall_us()
+
+    def _ask(self) -> ClockQuality:
+        said = self._probe() if self._probe is not None else self._inner.quality()
+        if said.source is not ClockSource.RTC or self._probe is None:
+            return said
+        # A hardware clock is as good as the last one who set it, for so long.
+        age_us = self._inner.wall_us() - self.synced_us
+        if self._inner.wall_us() < self._lowest_us() or not self.synced_us or not 0 <= age_us < self._rtc_us:
+            return ClockQuality(ClockSource.NONE)
+        return ClockQuality(ClockSource.RTC, round(age_us * RTC_DRIFT / 1000))
+
+    def _lowest_us(self) -> int:
+        return self._floor_us + (self._inner.monotonic_ns() - self._start_ns) // 1000
+
+
+def build_us() -> int:
+    """When this program was made: it cannot be earlier now."""
+    return Path(__file__).stat().st_mtime_ns // 1000
+
+
+async def keep_time(clock: NodeClock, path: Path, runner: Runner, troubles: Troubles) -> None:
+    """Follow the clock's quality, and persist the time every 10 minutes."""
+    while True:
+        await save_time(clock, path, runner)
+        for _ in range(round(PERSIST_S / PROBE_S)):
+            clock.ask()
+            troubles.set("clock-untrusted", not clock.quality().trusted)
+            await asyncio.sleep(PROBE_S)
+
+
+async def save_time(clock: NodeClock, path: Path, runner: Runner) -> None:
+    await runner(write_durably, path, _TIME.pack(clock.wall_us(), clock.synced_us))
+
+
+def kernel_quality(rtc: Path = Path("/sys/class/rtc/rtc0/hctosys")) -> ClockQuality:
+    """Who vouches for the system clock: NTP (or whoever disciplines the kernel), a hardware clock, nobody."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(
+        256
+    )  # struct timex has 208 bytes on the 64-bit boards we support; modes 0: only read
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
+    max_error_us, _, status = struct.unpack_from("<qqi", buffer, 24)
+    if state not in (-1, _TIME_ERROR) and not status & _STA_UNSYNC:
+        return ClockQuality(ClockSource.NTP, max(1, min(max_error_us // 1000, 1 << 31)))
+    said = read_bytes(rtc)
+    return ClockQuality(ClockSource.RTC if said is not None and said.strip() == b"1" else ClockSource.NONE)
