@@ -31,6 +31,9 @@ class Chip(Protocol):
 
     real: bool
 
+    def require_names(self, lines: Sequence[str]) -> None:
+        """ConfigError when a line cannot be named so on this kind of chip. Before anything is opened."""
+
     async def open(self, inputs: Sequence[InputLine], outputs: Sequence[OutputLine], on_edge: OnEdge) -> None:
         """Take the lines; every output goes to rest. OSError when a line is missing or taken."""
 

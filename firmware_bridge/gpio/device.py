@@ -50,6 +50,7 @@ class Gpio:
         twice = sorted({one for one in names if names.count(one) > 1})
         if twice:
             raise ConfigError(f"bus {self.id}: line {', '.join(twice)} is used by two devices")
+        self.chip.require_names(names)
 
     def listen(self, line: str, callback: Callable[[bool, int], None]) -> None:
         """Call `callback(level, at_ns)` at each edge of `line`."""

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from cython_ext.errors import ConfigError
+
 from .chip import InputLine, OnEdge, OutputLine
 
 if TYPE_CHECKING:
@@ -54,13 +56,20 @@ class GpiodChip:
             self._requests.append(request)
             self._where.update(dict.fromkeys(lines, request))
             if any(line in names for line in lines):
-                asyncio.get_running_loop().add_reader(request.fd, self._edges, request, on_edge)
+                by_offset = {offset: line for line, offset in lines.items()}
+                asyncio.get_running_loop().add_reader(request.fd, self._edges, request, by_offset, on_edge)
 
-    def _find(self, lines: list[str]) -> dict[str, list[str]]:
-        """Chip path → its lines; OSError names the lines that are nowhere."""
+    def require_names(self, lines: Sequence[str]) -> None:
+        """See `chip.Chip`. gpiod itself would take '17' for an offset."""
+        for line in lines:
+            if line.isdecimal():
+                raise ConfigError(f"line {line!r} is a number: give the line's name, which `gpioinfo` lists")
+
+    def _find(self, lines: list[str]) -> dict[str, dict[str, int]]:
+        """Chip path → its lines with their offsets there; OSError names the lines that are nowhere."""
         import gpiod
 
-        found: dict[str, list[str]] = {}
+        found: dict[str, dict[str, int]] = {}
         left = list(lines)
         for entry in sorted(os.listdir(self._folder)):
             path = f"{self._folder}/{entry}"
@@ -71,23 +80,22 @@ class GpiodChip:
                     continue
                 for line in list(left):
                     try:
-                        chip.line_offset_from_id(line)
+                        offset = chip.line_offset_from_id(line)
                     except OSError:
                         continue
                     left.remove(line)
-                    found.setdefault(path, []).append(line)
+                    found.setdefault(path, {})[line] = offset
         if left:
             where = f"the chip labelled {self._label!r}" if self._label else "any GPIO chip"
             raise OSError(f"no line named {', '.join(left)} on {where}: `gpioinfo` lists the names")
         return found
 
-    def _edges(self, request: "gpiod.LineRequest", on_edge: OnEdge) -> None:
+    def _edges(self, request: "gpiod.LineRequest", names: dict[int, str], on_edge: OnEdge) -> None:
         from gpiod import EdgeEvent
 
-        names = {offset: name for name, offset in zip(request.lines, request.offsets, strict=True)}
         for event in request.read_edge_events(EDGES_A_TURN):
             rising = event.event_type is EdgeEvent.Type.RISING_EDGE
-            on_edge(str(names[event.line_offset]), rising, event.timestamp_ns)
+            on_edge(names[event.line_offset], rising, event.timestamp_ns)
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()

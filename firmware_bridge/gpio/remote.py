@@ -34,6 +34,9 @@ class RemoteChip:
         self._number = 0
         self._on_edge: OnEdge | None = None
 
+    def require_names(self, lines: Sequence[str]) -> None:
+        """See `chip.Chip`: the board knows its lines, and says so when they are taken."""
+
     async def open(self, inputs: Sequence[InputLine], outputs: Sequence[OutputLine], on_edge: OnEdge) -> None:
         await self.close()
         try:
@@ -91,6 +94,8 @@ class RemoteChip:
         try:
             while line := await reader.readline():
                 message = json.loads(line)
+                if not isinstance(message, dict):
+                    break
                 if "edge" in message and self._on_edge is not None:
                     self._on_edge(str(message["edge"]), bool(message["high"]), int(message["at_ns"]))
                 elif (future := self._replies.get(message.get("n", 0))) is not None and not future.done():

@@ -5,6 +5,7 @@ reported as trouble: there is no fallback.
 """
 
 import asyncio
+import contextlib
 import importlib
 from collections.abc import Sequence
 from typing import Any, Final
@@ -35,6 +36,11 @@ class RpiChip:
         self._gpio: Any = None
         self._outputs: dict[str, bool] = {}
         self._inputs: list[str] = []
+
+    def require_names(self, lines: Sequence[str]) -> None:
+        """See `chip.Chip`."""
+        for line in lines:
+            bcm(line)
 
     async def open(self, inputs: Sequence[InputLine], outputs: Sequence[OutputLine], on_edge: OnEdge) -> None:
         names = [one.name for one in inputs] + [one.name for one in outputs]
@@ -71,7 +77,8 @@ class RpiChip:
         if self._gpio is None:
             return
         for name, rest in self._outputs.items():
-            self._gpio.output(bcm(name), rest)
+            with contextlib.suppress(RuntimeError):  # the board may be gone
+                self._gpio.output(bcm(name), rest)
         names = [bcm(one) for one in (*self._outputs, *self._inputs)]
         if names:
             self._gpio.cleanup(names)

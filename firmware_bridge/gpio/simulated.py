@@ -101,6 +101,9 @@ class SimulatedChip:
     def __init__(self, board: Board) -> None:
         self.board = board
 
+    def require_names(self, lines: Sequence[str]) -> None:
+        """See `chip.Chip`: any name will do."""
+
     async def open(self, inputs: Sequence[InputLine], outputs: Sequence[OutputLine], on_edge: OnEdge) -> None:
         self.board.take(self, inputs, outputs, on_edge)
 

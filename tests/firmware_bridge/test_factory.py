@@ -135,6 +135,13 @@ def test_wiring_that_cannot_be_is_refused(
         bridge([TCP, PINS], devices, sirens)
 
 
+@pytest.mark.parametrize(("chip", "line"), [("gpiod", "17"), ("rpi", "GPIO99"), ("rpi", "PIN")])
+def test_lines_are_named_as_their_chip_names_them(chip: str, line: str) -> None:
+    contacts = {"id": "contacts", "bus": "pins", "input": [{"channel": "smoke", "line": line}]}
+    with pytest.raises(ConfigError, match=line):
+        bridge([{**PINS, "chip": chip}], [contacts])
+
+
 LOADED = """
 import resource, sys
 from cython_ext.clock import SystemClock

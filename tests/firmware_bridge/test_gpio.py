@@ -312,12 +312,16 @@ def test_a_line_that_no_pi_has(name: str) -> None:
         bcm(name)
 
 
+EDGE = {True: gpiod.EdgeEvent.Type.RISING_EDGE, False: gpiod.EdgeEvent.Type.FALLING_EDGE}
+
+
 class FakeRequest:
     """gpiod's line request, without a kernel."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.fd, self._writer = os.pipe()
         self.values = {name: one.output_value for name, one in config.items()}
+        self.events: list[object] = []
         self.released = False
 
     def get_value(self, name: str) -> object:
@@ -325,6 +329,15 @@ class FakeRequest:
 
     def set_value(self, name: str, value: object) -> None:
         self.values[name] = value
+
+    def happen(self, offset: int, rising: bool, at_ns: int) -> None:
+        self.events.append(types.SimpleNamespace(line_offset=offset, event_type=EDGE[rising], timestamp_ns=at_ns))
+        os.write(self._writer, b"x")
+
+    def read_edge_events(self, most: int) -> list[object]:
+        os.read(self.fd, most)
+        events, self.events = self.events, []
+        return events
 
     def release(self) -> None:
         self.released = True
@@ -376,11 +389,14 @@ async def test_gpiod_finds_lines_by_name_only(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(gpiod, "request_lines", request_lines)
     chip = GpiodChip("pinctrl-rp1", str(tmp_path))
     inputs = [InputLine("GPIO17", "up", 50_000_000), InputLine("GPIO5")]
-    await chip.open(inputs, [OutputLine("GPIO27", rest=True)], lambda *edge: None)
+    edges: asyncio.Queue[tuple[str, bool, int]] = asyncio.Queue()
+    await chip.open(inputs, [OutputLine("GPIO27", rest=True)], lambda *edge: edges.put_nowait(edge))
     assert list(requested) == [f"{tmp_path}/gpiochip11"], "the labelled chip, whatever its number"
     config = requested[f"{tmp_path}/gpiochip11"]
     assert config["GPIO17"].debounce_period.total_seconds() == 0.05
     assert config["GPIO27"].output_value is Value.ACTIVE
+    made[0].happen(1, True, 77)
+    assert await edges.get() == ("GPIO5", True, 77), "the kernel's own stamp"
     await chip.write("GPIO27", False)
     assert await chip.read("GPIO27") is False
     await chip.close()
