@@ -116,3 +116,8 @@ def parse_alarm(topic: str) -> AlarmLane:
     if len(parts) == 3 and parts[2] in (Lane.REPORT, Lane.ORDER) and valid_id(parts[0]) and valid_id(parts[1]):
         return AlarmLane(parts[0], Lane(parts[2]), parts[1])
     raise WireError("topic", "not an alarm-lane topic")
+
+
+def alarm_client(identity: str) -> str:
+    """The MQTT client id of a node's or controller's alarm lane. NATS refuses a dot in it; no id of ours has a low line."""
+    return f"{identity}_alarm"

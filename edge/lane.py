@@ -127,7 +127,7 @@ class Lane:
             await asyncio.sleep(longest * self._jitter())
 
     async def _connection(self) -> None:
-        async with self._connector.connect(f"{self._node}.alarm") as link:
+        async with self._connector.connect(topics.alarm_client(self._node)) as link:
             await link.subscribe((self._order_topic, 1), (self._beat_topic, 1))
             log.info("lane.up node=%s", self._node)
             self.connected = True

@@ -368,7 +368,7 @@ def test_state_reports_on_connecting_and_every_thirty_seconds_while_endangered(t
         assert 3 <= len(world.far.states) - 1 <= 4
         assert world.far.states[-1].points == (PointState(1, Level.ALARM, Trouble.NONE, 1, 0),)
         before = len(world.far.states)
-        world.broker.drop(f"{NODE}.alarm")
+        world.broker.drop(f"{NODE}_alarm")
         await until(lambda: len(world.far.states) > before, 29)
 
     run(tmp_path, scenario)
@@ -417,7 +417,7 @@ def test_orders_are_handed_over_whoever_signed_and_acked_after_that(tmp_path):
         for key in (KEYS[CONTROLLER, "live"], SigningKey.from_seed(b"z" * 32)):
             await world.far.say(Kind.ORDER, body, key=key)
         await until(lambda: len(world.orders) == 2)
-        session = world.broker.sessions[f"{NODE}.alarm"]
+        session = world.broker.sessions[f"{NODE}_alarm"]
         assert len(session.unacked) == 2, "PUBACK only when it is safe with us"
         await world.reporter.record(RAISED)
         await until(lambda: not world.ledgers.unacked())  # acks go on meanwhile
