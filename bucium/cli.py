@@ -36,12 +36,13 @@ def _root(
 
 def _attach() -> None:
     """Each group's file is imported here; what is heavy (pymodbus, lxml, the controller) only inside its verbs."""
-    from bucium.verbs import bus, config, journal, keys, plan, services
+    from bucium.verbs import bench, bus, config, demo, journal, keys, node, plan, services
 
-    groups = (config, keys, plan, journal, bus)
+    groups = (config, keys, plan, journal, bus, node, bench)
     for group in groups:
         app.add_typer(group.app)
     services.attach(app)
+    demo.attach(app)
 
 
 def run(argv: list[str]) -> int:

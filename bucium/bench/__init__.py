@@ -1,1 +1,1 @@
-"""The measured promise: each module here measures one part, beside what others would use for it."""
+"""Measured promises: each file measures one, against what a user would otherwise use, in one run on one machine."""

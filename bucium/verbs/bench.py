@@ -1,0 +1,43 @@
+"""`bucium bench`: the measured promise, beside what others would use for it. Each part is a module of `bucium.bench`."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any, Final
+
+import typer
+
+from bucium.output import emit, plain
+from cython_ext import BuciumError
+
+app: Final = typer.Typer(name="bench", help="The measured promise, side by side with others.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+
+
+@app.command()
+def core(as_json: Json = False) -> None:
+    """The verdict: nanoseconds a sample, beside numpy, numba and the plain oracle.
+
+    Example: bucium bench core --json
+    """
+    _run("core", as_json)
+
+
+@app.command()
+def wire(as_json: Json = False) -> None:
+    """The wire: the bytes of a DDATA to a judged sample, beside protobuf and JSON.
+
+    Example: bucium bench wire --json
+    """
+    _run("wire", as_json)
+
+
+def _run(name: str, as_json: bool) -> None:
+    if find_spec(f"bucium.bench.{name}") is None:
+        raise BuciumError(f"this installation has no bench {name!r}")
+    module: Any = import_module(f"bucium.bench.{name}")
+    found = module.measure()
+    if as_json:
+        emit({"ok": True, **found})
+        return
+    for line in module.lines(found):
+        plain(line)
