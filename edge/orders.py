@@ -29,7 +29,7 @@ from . import approvals, evidence
 from .evidence import AHEAD_US, RANK
 from .moment import Moment
 from .refusals import UNOPENED, Refused, Why
-from .standing import LINES, Counter, Line, Standing
+from .standing import ALL, LINES, Counter, Line, Standing
 
 SPARE_S: Final = 1  # design §2.4: max_s is at most the pattern's own length and this
 AUTOMATIC: Final = ("automatic", "unless-vetoed")
@@ -99,6 +99,8 @@ def open_order(data: bytes, standing: Standing) -> OpenOrder | Refused:
         return Refused(Why.ADDRESSEE, detail, authentic=False, reference=reference, incident=incident)
     if signer.mode is not order.core.mode:
         return refuse(found, Why.MODE, f"signed {signer.mode.name.lower()}, says {order.core.mode.name.lower()}")
+    if order.action is Action.START and incident == ALL:
+        return refuse(found, Why.MALFORMED, "a start names its incident")
     return found
 
 

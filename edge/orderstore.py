@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from cython_ext import NS_PER_S, Clock, Hazard, Level
-from lanes.identity import INCIDENT_BYTES, AlarmId, EventKey
+from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode
 from lanes.orders import Action
 from lanes.store import Runner, StoreError
@@ -31,7 +31,7 @@ from .activation import Activation
 from .moment import Moment
 from .orderdisk import Change, OrderDisk
 from .orders import Accepted
-from .standing import Counter, Hold, Line, Spent
+from .standing import ALL, Counter, Hold, Line, Spent
 
 KEPT_MAX: Final = 1024  # incidents and events that have sounded: years of alarms, 100 kB
 VETOED_MAX: Final = 64
@@ -39,7 +39,6 @@ HELD_MAX: Final = 64  # incidents that one stop of all can hold: the newest
 QUEUED_MAX: Final = 10_000  # changes that wait for a disk that fails; 1 MB
 FLOOR_EVERY_US: Final = 600_000_000  # the time is persisted every 10 minutes (design §2.6)
 USED_GRACE_US: Final = 60_000_000  # approvals are remembered this much longer than they are valid
-ALL: Final = bytes(INCIDENT_BYTES)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -95,10 +94,8 @@ class OrderStore:
         self._spent = {(s, EventKey(n, g, q)): Spent(Level(v), bool(r)) for s, n, g, q, v, r in spent}
         self._holds: dict[tuple[str, bytes, Mode], Hold] = {}
         for s, i, m, v, left_s, until_us, stopped_us in rows("SELECT * FROM hold ORDER BY rowid"):
-            if until_us and moment.trusted:
-                rest_s = min(left_s, max(0.0, (until_us - moment.wall_us) / 1e6))
-            else:
-                rest_s = left_s  # how long we were away is not known
+            dated = until_us and moment.trusted  # else how long we were away is not known
+            rest_s = min(left_s, max(0.0, (until_us - moment.wall_us) / 1e6)) if dated else left_s
             self._holds[s, i, Mode(m)] = Hold(Level(v), moment.monotonic_ns + int(rest_s * NS_PER_S), stopped_us)
         self._active: dict[str, Activation] = {}
         active = rows("SELECT siren, reference, incident FROM active")

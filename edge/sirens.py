@@ -24,11 +24,11 @@ from .activation import Activation, Choice, arbitrate
 from .answers import Answers
 from .moment import Moment
 from .orders import SPARE_S, Accepted, Already, OpenOrder, judge, open_order, refuse
-from .orderstore import ALL, OrderStore
+from .orderstore import OrderStore
 from .refusals import Refused, Why
 from .repeats import Answer, Repeats
 from .sounder import Sounder
-from .standing import Standing
+from .standing import ALL, Standing
 
 WAITING_MAX: Final = 64  # verified orders that wait: all sirens of a node several times over
 STOPPED_WITHIN_S: Final = 1.5  # then a stop that is not confirmed is reported as such; design: effective ≤ 2 s

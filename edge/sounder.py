@@ -17,9 +17,10 @@ from lanes.plan import Siren
 from lanes.reports import REFERENCE_BYTES, ReceiptData, SirenTrouble, Stage
 
 from .activation import RESTING, SHOWN, Activation, Cue, Phase, step
-from .orderstore import ALL, OrderStore
+from .orderstore import OrderStore
 from .proof import Watch
 from .sequencer import Player, blasts, until
+from .standing import ALL
 
 ARM_TRIES: Final = 3
 ARM_EVERY_S: Final = 0.5

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Protocol
+from typing import Final, Protocol
 
 from cython_ext import Level
-from lanes.identity import EventKey
+from lanes.identity import INCIDENT_BYTES, EventKey
 from lanes.keys import Mode
 from lanes.orders import Action
 from lanes.plan import Plan, Siren
 from lanes.planfile import SignedPlan
+
+ALL: Final = bytes(INCIDENT_BYTES)  # a stop of every incident
 
 
 class Line(IntEnum):
