@@ -74,7 +74,7 @@ class WebhookSettings(Settings):
     @model_validator(mode="after")
     def _sense(self) -> Self:
         parts = urlsplit(self.url)
-        if parts.scheme == "http" and not self.insecure and not _loopback(parts.hostname or ""):
+        if parts.scheme == "http" and not self.insecure and not loopback(parts.hostname or ""):
             raise ValueError(f"webhook {self.name!r}: use https://, or say insecure = true")
         if self.ca and parts.scheme != "https":
             raise ValueError(f"webhook {self.name!r}: ca is for https:// addresses")
@@ -92,7 +92,8 @@ class FilesSettings(Settings):
 ChannelSettings = Annotated[WebhookSettings | FilesSettings, Field(discriminator="kind")]
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Whether this address cannot leave the machine."""
     if host == "localhost":
         return True
     try:

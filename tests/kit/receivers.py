@@ -130,7 +130,7 @@ class Receiver:
                 await writer.drain()
                 await asyncio.sleep(0.05)
         if self.mood is Mood.CUT:
-            writer.write(b"HTTP/1.1 204 No Con")
+            writer.write(b"HTTP/1.1 2")
             await writer.drain()
             return 0
         status = {Mood.WELL: 204, Mood.REDIRECT: 302}.get(self.mood, self.status)
