@@ -233,3 +233,51 @@ def write_nodes(site: Site, broker: Broker, lines: dict[str, dict[str, Any]], bo
             controller=CONTROLLER,
         )
         site.config(node).write_text(text + _DEVICES[node].format(board=board, **lines))
+
+
+_CONTROLLER: Final = """# The controller of the demo.
+[controller]
+id = "{controller}"
+data = "controller"
+plan = "{plan}"
+root = "root.toml"
+socket = "{socket}"
+
+[keys]
+live = "{keys}/{controller}.live.pem"
+exercise = "{keys}/{controller}.exercise.pem"
+test = "{keys}/{controller}.test.pem"
+
+[broker]
+host = "{host}"
+port = {port}
+
+[cap]
+sender = "demo@bucium.invalid"
+sender_name = "Bucium demo"
+
+[[dispatch]]
+kind = "files"
+folder = "cap"
+
+[[dispatch]]
+kind = "webhook"
+name = "dispatch-centre"
+url = "{url}"
+secret_file = "{secret}"
+"""
+
+
+def write_controller(site: Site, broker: Broker, url: str) -> None:
+    """controller.toml: the broker, a folder of CAP files, and the webhook of the dispatch centre."""
+    text = _CONTROLLER.format(
+        controller=CONTROLLER,
+        plan=site.plan.name,
+        socket=site.socket("controller"),
+        keys=site.secret / "keys" / "signing",
+        host=broker.host,
+        port=broker.port,
+        url=url,
+        secret=site.webhook_secret,
+    )
+    site.config("controller").write_text(text)

@@ -11,7 +11,9 @@ from lanes.control import ask
 app: Final = typer.Typer(name="node", help="A node, seen from itself.", no_args_is_help=True)
 
 SOCKET: Final = Path("/run/bucium/node.sock")
-Socket = Annotated[Path, typer.Option(help="The node's control socket (node.socket of node.toml).", envvar="BUCIUM_NODE")]
+Socket = Annotated[
+    Path, typer.Option(help="The node's control socket (node.socket of node.toml).", envvar="BUCIUM_NODE")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
@@ -27,14 +29,22 @@ def status(socket: Socket = SOCKET, as_json: Json = False) -> None:
         emit({"ok": True, "status": found, "points": points})
         return
     plan, ledger, lane, clock = (found[part] for part in ("plan", "ledger", "lane", "clock"))
-    say(f"node {found['node']}, up {found['up_s']:.0f} s, plan version {plan['version']} of root {plan['root']}", "bold")
+    say(
+        f"node {found['node']}, up {found['up_s']:.0f} s, plan version {plan['version']} of root {plan['root']}", "bold"
+    )
     cut_s = lane["cut_off_s"]
-    say(f"alarm lane  {'connected' if lane['connected'] else 'NOT connected'}" + (f", cut off for {cut_s:.0f} s" if cut_s else ""))
+    say(
+        f"alarm lane  {'connected' if lane['connected'] else 'NOT connected'}"
+        + (f", cut off for {cut_s:.0f} s" if cut_s else "")
+    )
     say(f"telemetry   {found['telemetry']}")
     say(f"clock       {clock['source']}, error {clock['error_ms']} ms")
     say(f"ledger      {ledger['id']}, {ledger['head']} events, {ledger['unacked']} not acknowledged")
     table("points", ("id", "level", "value", "unit", "trouble"), [_point(row) for row in points])
-    sirens = [(s["id"], s["stage"], f"{s['hold_s']} s" if s["hold_s"] else "", str(s["trouble"] or "")) for s in found["sirens"]]
+    sirens = [
+        (s["id"], s["stage"], f"{s['hold_s']} s" if s["hold_s"] else "", str(s["trouble"] or ""))
+        for s in found["sirens"]
+    ]
     table("sirens", ("id", "stage", "held by a stop", "trouble"), sirens)
     table("troubles", ("code", "subject"), [(t["code"], t["subject"]) for t in found["troubles"]])
 
@@ -57,5 +67,8 @@ def events(
     if as_json:
         emit({"ok": True, "events": found})
         return
-    rows = [(str(row["seq"]), row.get("kind", ""), " ".join(map(str, row.get("data", [row.get("error", "")])))) for row in found]
+    rows = [
+        (str(row["seq"]), row.get("kind", ""), " ".join(map(str, row.get("data", [row.get("error", "")]))))
+        for row in found
+    ]
     table("events", ("seq", "kind", "data"), rows)
