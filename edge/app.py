@@ -143,6 +143,7 @@ class _Node:
             await ends.enter_async_context(self._reporting())
             await self._reporter.record(BootData(f"bucium {VERSION}", await self._why()))
             await self._judge.restore()
+            await self._judge.drain()  # held Levels are restated before anyone is told what is true now
             ends.push_async_callback(self._bridge.close)
             await self._bridge.open()
             await self._work(stop)
