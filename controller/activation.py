@@ -164,6 +164,11 @@ class Activations:
                 found.append((activation, errand))
         return found
 
+    def all_due(self) -> None:
+        """We are connected again: whatever is unanswered is sent now."""
+        for _, errand in self.pending():
+            errand.due_ns, errand.wait_ns = 0, FIRST_WAIT_NS
+
     def overdue(self, now_ns: int, now_us: int) -> list[tuple[Activation, Errand, str]]:
         """Orders that have failed by time, and why."""
         found = []

@@ -97,6 +97,20 @@ class Book:
         again = fresh and reading.reason is not Reason.RESTART
         return self._settle(old, _cued(old, new, again=again), now_us)
 
+    def note(self, zone: str, hazard: Hazard, reading: Reading, *, mode: Mode, now_us: int) -> list[Moved]:
+        """A raise that later news has overtaken: it is evidence, and people must have seen it; the present stays as it is."""
+        old = self.at(zone, hazard, mode)
+        if old is None:
+            opened = self._opened(zone, hazard, Part(reading, live=False), mode, now_us)
+            over = replace(reading, level=Level.NORMAL)
+            closed = self.read(zone, hazard, over, mode=mode, live=False, now_us=now_us)
+            return [opened, closed] if closed else [opened]
+        if any(each.key == reading.key for each in old.evidence):
+            return []
+        new = replace(old, evidence=bounded((*old.evidence, Seen(reading.key))), changed_us=now_us)
+        self.put(new)
+        return [Moved(new, None)]
+
     def _opened(self, zone: str, hazard: Hazard, part: Part, mode: Mode, now_us: int) -> Moved:
         reading = part.reading
         alarm = Alarm(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cython_ext import Level, Trouble
+from lanes.identity import EventKey
 from lanes.keys import Mode
 
 from .changes import Reading
@@ -12,11 +13,12 @@ from .changes import Reading
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A point's newest word. `reading.key` names the event that gave it."""
+    """A point's newest word. `reading.key` names the raise of its Level, `newest` the last event that spoke of the point."""
 
     reading: Reading
     mode: Mode
     live: bool
+    newest: EventKey
 
 
 class Points:
@@ -26,7 +28,7 @@ class Points:
         self._words: dict[str, Word] = {}
 
     def __iter__(self) -> Iterator[Word]:
-        return iter(self._words.values())
+        return iter(list(self._words.values()))
 
     def get(self, point: str) -> Word | None:
         return self._words.get(point)
@@ -42,18 +44,18 @@ class Points:
     def newer(self, reading: Reading, current_ledger: bytes) -> bool:
         """Whether this reading is later than the word we hold: by seq in one ledger, else by the node's current ledger."""
         held = self._words.get(reading.point)
-        if held is None or held.reading.key.node != reading.key.node:
+        if held is None or held.newest.node != reading.key.node:
             return True
-        if held.reading.key.ledger == reading.key.ledger:
-            return reading.key.seq > held.reading.key.seq
+        if held.newest.ledger == reading.key.ledger:
+            return reading.key.seq > held.newest.seq
         return reading.key.ledger == current_ledger
 
     def put(self, word: Word) -> None:
         self._words[word.reading.point] = word
 
     def pack(self) -> list[Any]:
-        return [[word.reading.pack(), int(word.mode), word.live] for word in self._words.values()]
+        return [[w.reading.pack(), int(w.mode), w.live, w.newest.pack()] for w in self]
 
     def restore(self, value: list[Any]) -> None:
-        for reading, mode, live in value:
-            self.put(Word(Reading.unpack(reading), Mode(mode), live))
+        for reading, mode, live, newest in value:
+            self.put(Word(Reading.unpack(reading), Mode(mode), live, EventKey.unpack(newest)))

@@ -24,21 +24,23 @@ class Record(IntEnum):
 
     BORN = 1  # [journal id]: the first row
     START = 2  # [ordinal, boot, plan digest, plan version, software]: the process has started
-    EVENT = 10  # [signed bytes, age ms or None]: a node's event, accepted
-    UNUSABLE = 11  # [signed bytes, why]: authentic, but nothing could be made of it
+    EVENT = 10  # [signed bytes, mode, live]: a node's event, accepted
+    UNUSABLE = 11  # [signed bytes, why, node, ledger, seq]: authentic, but nothing could be made of it
     REFUSED = 12  # [why, count, detail of the last]: messages that were not ours
-    STATE = 13  # [signed bytes]: a state report that changed something
-    WATCHDOG = 14  # [judged id, was, level, value, reason]: raised by the controller's own Panel
-    ALARM = 20  # [change, alarm]: an alarm changed; the alarm whole, after the change
-    DECISION = 21  # [decision]: what the policy said, and why
+    STATE = 13  # [signed bytes, mode]: a state report, newer than the last
+    WATCHDOG = 14  # [judged id, cause, was, level, value, reason, trouble, own]: the controller's Panel says so
+    ALARM = 20  # [change, alarm]: what others hear, and the alarm whole, after it
+    DECISION = 21  # [decision, mode]: what the policy said, and why
+    KEPT = 23  # [alarm]: an alarm whole, after a change that only its record shows
     TOLD = 22  # [seq]: the change in row `seq` is in dispatch's own outbox
     REQUEST = 30  # [request]: a person asks for a sound
-    APPROVAL = 31  # [signed bytes]
-    ACT = 32  # [signed bytes]: what a person did
+    APPROVAL = 31  # [signed bytes, once, digest, person, centre, not-after]
+    ACT = 32  # [signed bytes, once, not-after, outcome]: what a person did, and what came of it
     CLOSED = 33  # [digest, why]: a request that ended
-    ORDER = 40  # [activation, siren, signed bytes]: durable before it is sent
-    OUTCOME = 41  # [activation, siren, outcome, why]: how an order ended without a receipt
-    TROUBLE = 50  # [code, subject, on]
+    ORDER = 40  # [activation, siren, signed bytes, alarm, level, by]: durable before it is sent
+    OUTCOME = 41  # [activation, siren, result, why]: how an order ended without a receipt
+    DELIVERY = 45  # [channel, identifier, alarm, outcome, detail, attempts, at µs, took ms]: dispatch's receipt
+    TROUBLE = 50  # [code, subject, source, on]
     HEAD = 60  # [seq, hash, wall µs, kid, signature]
     SNAPSHOT = 61  # [seq, SHA-256 of the snapshot]: the state after row `seq`
 

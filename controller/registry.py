@@ -74,6 +74,11 @@ class Node:
             del self.sequences[next(iter(self.sequences))]
         return found
 
+    def has(self, ledger: bytes, seq: int) -> bool:
+        """Whether we hold this event."""
+        sequence = self.sequences.get(ledger)
+        return sequence is not None and sequence.has(seq)
+
     def pack(self) -> list[Any]:
         heads = [self.id, self.boot, self.ledger, self.head, self.state_counter, self.plan, self.heard_us]
         return [*heads, [sequence.pack() for sequence in self.sequences.values()]]

@@ -1,0 +1,69 @@
+"""`python -m controller --config controller.toml`: arguments, signals, the machine's own clock and randomness; nothing else."""
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cython_ext import BuciumError, SystemClock
+from lanes.link import MqttConnector
+from lanes.store import ThreadRunner
+
+from . import app, config
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a controller until SIGTERM or SIGINT: 0; 1 when its configuration, plan, keys or journal are refused."""
+    options = _parse(argv)
+    logging.basicConfig(level=options.log.upper(), format="%(levelname)s %(name)s %(message)s")
+    try:
+        ready = config.ready(config.load(options.config))
+        asyncio.run(_run(ready))
+    except BuciumError as error:
+        print(f"bucium controller: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except ExceptionGroup as several:
+        said, bugs = several.split(BuciumError)
+        if bugs is not None or said is None:
+            raise
+        print(f"bucium controller: {said.exceptions[0]}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("bucium controller run", description="Run a controller until SIGTERM or SIGINT.")
+    parser.add_argument("--config", type=Path, default=Path("controller.toml"), help="the controller's TOML file")
+    parser.add_argument("--log", default="info", choices=("debug", "info", "warning", "error"), help="what is logged")
+    return parser.parse_args(argv)
+
+
+async def _run(ready: config.Ready) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runners = {name: ThreadRunner(name) for name in ("journal", "dispatch", "files", "history", "network")}
+    gc.freeze()  # what is loaded now stays: the collector need not walk it again
+    try:
+        await app.run(
+            ready,
+            clock=SystemClock(),
+            connector=MqttConnector(ready.local.config.broker),
+            runner=runners["journal"],
+            entropy=os.urandom,
+            stop=stop,
+            others=runners.__getitem__,
+        )
+    finally:
+        for runner in runners.values():
+            runner.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,348 @@
+"""What people do: each act verified, single-use, within the person's zones, journaled with what came of it (design §2.4).
+
+A refused act changes nothing; it is journaled too, with the reason. Nothing here waits: the answer to the person is given by the
+desk once the rows are durable.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any, Final
+
+from cython_ext import BuciumError, Level, WireError
+from lanes.acts import (
+    ALL,
+    AckAlarm,
+    CheckSiren,
+    RequestSiren,
+    ResetAlarm,
+    ShelveAlarm,
+    Signed,
+    StopSiren,
+    UnshelveAlarm,
+    VetoSiren,
+    open_act,
+    open_person,
+)
+from lanes.control import ControlError
+from lanes.envelope import Kind, Opened
+from lanes.identity import INCIDENT_BYTES, AlarmId
+from lanes.keys import Mode
+from lanes.orders import NONCES_MAX, SOUND_MAX_S, ZONES_MAX, Action, Approval
+from lanes.plan import Siren
+
+from .alarm_record import Alarm
+from .alarms import Moved
+from .approvals import LIFE_US, Request, Yes, pack_request
+from .deciding import Deciding
+from .ordering import Ordering
+from .policy import asked_of_people, sirens_of
+from .records import Record
+from .room import Room
+
+USED_MAX: Final = (
+    65_536  # acts that still could be repeated: they live 60 s, so this many only come from a machine gone wild
+)
+SHELVE_PEOPLE: Final = 2  # nobody mutes a life-safety alarm alone (domain.md §4.1)
+SHELVE_WAIT_US: Final = 120_000_000
+SHELVES_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """One person's wish to shelve, waiting for a second person's."""
+
+    person: str
+    act: ShelveAlarm
+    until_us: int
+
+
+class Acting:
+    """Carries out people's acts."""
+
+    def __init__(self, room: Room, ordering: Ordering, deciding: Deciding) -> None:
+        self._room = room
+        self._ordering = ordering
+        self._deciding = deciding
+        self._wishes: dict[AlarmId, _Wish] = {}
+        self._verbs: dict[type[Any], Callable[[Signed, Any], dict[str, Any]]] = {
+            AckAlarm: self._acknowledge,
+            ResetAlarm: self._reset,
+            ShelveAlarm: self._shelve,
+            UnshelveAlarm: self._unshelve,
+            RequestSiren: self._request,
+            VetoSiren: self._veto,
+            StopSiren: self._stop,
+            CheckSiren: self._check,
+        }
+
+    def act(self, data: bytes, verb: str) -> dict[str, Any]:
+        """Carry out a signed act that came under `verb`. BuciumError with the reason when it is refused."""
+        room = self._room
+        now_us = room.clock.wall_us()
+        signed = open_act(data, room.plan.roster, service=room.plan.controller, now_us=now_us)
+        if verb != signed.act.VERB:
+            raise ControlError("verb", f"signed for {signed.act.VERB}, sent as {verb}")
+        self._once(signed.once, signed.not_after_us)
+        try:
+            result = self._verbs[type(signed.act)](signed, signed.act)
+        except (BuciumError, WireError) as error:
+            code = error.code if isinstance(error, (ControlError, WireError)) else "refused"
+            self._keep(signed, code)
+            raise
+        self._keep(signed, "done")
+        return result
+
+    def _keep(self, signed: Signed, outcome: str) -> None:
+        self._room.journal.append(Record.ACT, [signed.data, signed.once, signed.not_after_us, outcome])
+        self._room.notify()
+
+    def _once(self, once: bytes, not_after_us: int) -> None:
+        used = self._room.used
+        if once in used:
+            raise ControlError("repeated", "this act has been taken already; sign a new one")
+        if len(used) >= USED_MAX:
+            raise ControlError("busy", "too many acts in the last minute")
+        used[once] = not_after_us
+
+    # Alarms.
+
+    def _alarm(self, signed: Signed, wanted: AlarmId) -> Alarm:
+        """The open alarm, which the person may act on."""
+        alarm = self._room.book.find(wanted)
+        if alarm is None:
+            raise ControlError("no-alarm", f"no open alarm {wanted}; see: bucium alarm list")
+        self._covered(signed, (alarm.id.zone,))
+        if alarm.mode is not signed.mode:
+            raise ControlError(
+                "mode", f"this alarm is {alarm.mode.name.lower()}, your key is {signed.mode.name.lower()}"
+            )
+        return alarm
+
+    def _covered(self, signed: Signed, zones: tuple[str, ...]) -> None:
+        missing = [zone for zone in zones if zone not in signed.zones]
+        if missing:
+            raise ControlError("zone", f"{signed.person} is not named for zone {missing[0]} in the plan")
+
+    def _moved(self, moved: Moved) -> dict[str, Any]:
+        self._room.moved(moved)
+        alarm = moved.alarm
+        self._deciding.consider((alarm.id.zone, alarm.id.hazard, alarm.mode))
+        return {"alarm": str(alarm.id), "state": str(alarm.state), "unseen": len(alarm.unseen)}
+
+    def _acknowledge(self, signed: Signed, act: AckAlarm) -> dict[str, Any]:
+        self._alarm(signed, act.alarm)
+        return self._moved(self._room.book.acknowledge(act, signed.person, self._room.clock.wall_us()))
+
+    def _reset(self, signed: Signed, act: ResetAlarm) -> dict[str, Any]:
+        self._alarm(signed, act.alarm)
+        return self._moved(self._room.book.reset(act, self._room.clock.wall_us()))
+
+    def _shelve(self, signed: Signed, act: ShelveAlarm) -> dict[str, Any]:
+        """Every alarm here is life-safety: the second of two people's wishes, for the same alarm, shelves it."""
+        room, now_us = self._room, self._room.clock.wall_us()
+        alarm = self._alarm(signed, act.alarm)
+        self._wishes = {key: wish for key, wish in self._wishes.items() if wish.until_us >= now_us}
+        first = self._wishes.get(alarm.id)
+        if first is None or first.person == signed.person:
+            if len(self._wishes) >= SHELVES_MAX:
+                raise ControlError("busy", "too many alarms wait for a second person")
+            self._wishes[alarm.id] = _Wish(signed.person, act, now_us + SHELVE_WAIT_US)
+            return {"alarm": str(alarm.id), "state": str(alarm.state), "waits_for": "a second person, within 120 s"}
+        both = replace(act, until_us=min(act.until_us, first.act.until_us), reason=first.act.reason or act.reason)
+        result = self._moved(room.book.shelve(both, (first.person, signed.person), now_us))
+        del self._wishes[alarm.id]
+        return result
+
+    def _unshelve(self, signed: Signed, act: UnshelveAlarm) -> dict[str, Any]:
+        self._alarm(signed, act.alarm)
+        return self._moved(self._room.book.unshelve(act, self._room.clock.wall_us()))
+
+    # Sirens.
+
+    def _request(self, signed: Signed, act: RequestSiren) -> dict[str, Any]:
+        """A request that people must approve. It sounds nothing."""
+        room, plan = self._room, self._room.plan
+        if not act.zones:
+            raise ControlError("zone", "name at least one zone")
+        self._covered(signed, act.zones)
+        if act.mode is not signed.mode:
+            raise ControlError("mode", f"a {act.mode.name.lower()} request needs your {act.mode.name.lower()} key")
+        self._ordering.check_mode(act.mode)
+        pattern = plan.pattern(act.pattern)
+        if pattern is None:
+            known = ", ".join(each.id for each in plan.patterns)
+            raise ControlError("pattern", f"the plan has no pattern {act.pattern!r}; it has: {known}")
+        longest = min(ceil(pattern.length_s), SOUND_MAX_S)
+        if act.max_s > longest:
+            raise ControlError("duration", f"{act.max_s} s is longer than {pattern.id}, which lasts {longest} s")
+        if not sirens_of(plan, act.zones, pattern):
+            raise ControlError("no-siren", f"no siren of {', '.join(act.zones)} can sound {pattern.id}")
+        if room.requests.full:
+            raise ControlError("busy", "too many requests are open")
+        people, centres = asked_of_people(plan, act.zones, pattern.id)
+        incident = act.incident if act.incident != ALL else room.entropy(INCIDENT_BYTES)
+        core = self._ordering.core(incident, act.zones, pattern.id, act.mode, act.max_s or longest, LIFE_US)
+        request = Request(core, core.digest(), signed.person, act.reason, people, centres)
+        room.journal.append(Record.REQUEST, pack_request(request))
+        room.requests.put(request)
+        return self.describe(request)
+
+    def describe(self, request: Request) -> dict[str, Any]:
+        """A request as people see it before they approve: every field of the core that they sign."""
+        room, core = self._room, request.core
+        pattern = room.plan.pattern(core.pattern)
+        sirens = sirens_of(room.plan, core.zones, pattern) if pattern else ()
+        now_us = room.clock.wall_us()
+        return {
+            "request": request.id,
+            "digest": request.digest.hex(),
+            "incident": core.incident.hex(),
+            "zones": list(core.zones),
+            "pattern": core.pattern,
+            "mode": core.mode.name.lower(),
+            "max_s": core.max_s,
+            "not_after_us": core.not_after_us,
+            "plan": core.plan.hex(),
+            "by": request.person,
+            "reason": request.reason,
+            "sirens": [siren.id for siren in sirens],
+            "nonces": [nonce.hex() for nonce in self._nonces(sirens)],
+            "approved_by": [each.person for each in request.valid(now_us)],
+            "missing": request.missing(now_us),
+        }
+
+    def _nonces(self, sirens: tuple[Siren, ...]) -> list[bytes]:
+        nodes = self._room.fold.registry.nodes
+        return list(dict.fromkeys(nodes[siren.node].boot for siren in sirens))[:NONCES_MAX]
+
+    def approve(self, data: bytes) -> dict[str, Any]:
+        """One more person's yes. When it is the last that was missing, the order goes."""
+        room, now_us = self._room, self._room.clock.wall_us()
+        opened = open_person(data, Kind.APPROVAL, room.plan.roster, service=room.plan.controller, now_us=now_us)
+        request = room.requests.get(Approval.unpack(opened.envelope.body).digest)
+        if request is None:
+            raise ControlError("no-request", "no open request has this digest; see: bucium siren status")
+        if opened.signer.mode is not request.core.mode:
+            raise ControlError("mode", f"the request is {request.core.mode.name.lower()}, sign with that key")
+        if not (opened.signer.zones and opened.signer.covers(request.core.zones)):
+            raise ControlError("zone", f"{opened.signer.id} is not named for all of {', '.join(request.core.zones)}")
+        once = _once_of(opened)
+        self._once(once, opened.envelope.not_after_us)
+        yes = Yes(opened.signer.id, opened.signer.centre, opened.envelope.not_after_us, data)
+        row = room.journal.append(
+            Record.APPROVAL, [data, once, request.digest, yes.person, yes.centre, yes.not_after_us]
+        )
+        room.requests.approve(request, yes)
+        answer = self.describe(request)
+        if not answer["missing"]:
+            answer["activation"] = row.seq
+            self._sound(request, row.seq, now_us)
+        return answer
+
+    def _sound(self, request: Request, number: int, now_us: int) -> None:
+        room, core = self._room, request.core
+        pattern = room.plan.pattern(core.pattern)
+        assert pattern is not None, "it was there when it was requested"
+        valid = request.valid(now_us)
+        end_us = request.not_after_us(now_us)
+        by = ",".join(each.person for each in valid)
+        for siren in sirens_of(room.plan, core.zones, pattern):
+            self._ordering.send(
+                number,
+                Action.START,
+                siren.id,
+                core,
+                heads=("", Level.NORMAL, by),
+                approvals=tuple(each.data for each in valid[: request.people + request.centres]),
+                not_after_us=end_us,
+            )
+        for alarm in list(room.book):
+            if alarm.incident == core.incident:
+                room.moved(room.book.latch(alarm, now_us))
+        self.close(request, "sounded")
+
+    def close(self, request: Request, why: str) -> None:
+        """A request's end."""
+        self._room.journal.append(Record.CLOSED, [request.digest, why])
+        self._room.requests.close(request.digest)
+
+    def _veto(self, signed: Signed, act: VetoSiren) -> dict[str, Any]:
+        """Ends a veto time, and open requests, of this incident."""
+        room = self._room
+        alarms = [alarm for alarm in room.book if alarm.incident == act.incident]
+        requests = [request for request in room.requests if request.core.incident == act.incident]
+        if not alarms and not requests:
+            raise ControlError("no-incident", f"nothing waits for incident {act.incident.hex()}")
+        for alarm in alarms:
+            self._covered(signed, (alarm.id.zone,))
+        for request in requests:
+            self._covered(signed, request.core.zones)
+        for alarm in alarms:
+            self._deciding.bar(alarm, "vetoed")
+        for request in requests:
+            self.close(request, "vetoed")
+        return {"incident": act.incident.hex(), "alarms": len(alarms), "requests": len(requests)}
+
+    def _stop(self, signed: Signed, act: StopSiren) -> dict[str, Any]:
+        """Silence: a stop order to every siren named, whatever it does now."""
+        room, plan = self._room, self._room.plan
+        named = {siren.id for siren in plan.sirens if set(siren.zones) & set(act.zones) or siren.id in act.sirens}
+        unknown = set(act.sirens) - {siren.id for siren in plan.sirens}
+        if unknown:
+            raise ControlError("siren", f"the plan has no siren {min(unknown)!r}")
+        if not act.zones and not act.sirens:  # all that the person may speak for
+            named = {siren.id for siren in plan.sirens if set(siren.zones) & signed.zones}
+        if not named:
+            raise ControlError("no-siren", "no siren stands in these zones")
+        sirens = [siren for siren in plan.sirens if siren.id in named]
+        for siren in sirens:
+            if not set(siren.zones) & signed.zones:
+                raise ControlError("zone", f"{signed.person} is not named for a zone of siren {siren.id}")
+        self._ordering.check_mode(signed.mode)
+        incident = None if act.incident == ALL else act.incident
+        self._ordering.withdraw(frozenset(named), incident)
+        if signed.mode is Mode.LIVE:
+            self._hold(sirens, incident)
+        number = room.journal.seq
+        for siren in sirens:
+            zones = siren.zones[:ZONES_MAX]
+            core = self._ordering.core(act.incident, zones, "", signed.mode, 0, 0)
+            self._ordering.send(number, Action.STOP, siren.id, core, heads=("", Level.NORMAL, signed.person))
+        return {"activation": number, "sirens": sorted(named)}
+
+    def _hold(self, sirens: list[Siren], incident: bytes | None) -> None:
+        """After a stop nothing automatic begins again for the alarms of these sirens' zones, up to their Level."""
+        zones = {zone for siren in sirens for zone in siren.zones}
+        for alarm in list(self._room.book):
+            if alarm.id.zone in zones and incident in (None, alarm.incident):
+                self._deciding.bar(alarm, "stopped")
+
+    def _check(self, signed: Signed, act: CheckSiren) -> dict[str, Any]:
+        """Arm, tests and status of one siren."""
+        room = self._room
+        siren = room.plan.siren(act.siren)
+        if siren is None:
+            raise ControlError("siren", f"the plan has no siren {act.siren!r}")
+        if not set(siren.zones) & signed.zones:
+            raise ControlError("zone", f"{signed.person} is not named for a zone of siren {siren.id}")
+        self._ordering.check_mode(signed.mode)
+        core = self._ordering.core(ALL, siren.zones[:ZONES_MAX], "", signed.mode, 0)
+        number = room.journal.seq
+        self._ordering.send(number, act.action, siren.id, core, heads=("", Level.NORMAL, signed.person))
+        return {"activation": number, "sirens": [siren.id]}
+
+    # Time.
+
+    def tick(self, now_us: int) -> None:
+        """End requests and forget acts whose time is over."""
+        for request in self._room.requests.expired(now_us):
+            self.close(request, "expired")
+        used = self._room.used
+        for once in [once for once, until_us in used.items() if until_us < now_us]:
+            del used[once]
+
+
+def _once_of(opened: Opened) -> bytes:
+    envelope = opened.envelope
+    return opened.signer.kid + envelope.boot + envelope.counter.to_bytes(8, "big")

@@ -1,0 +1,241 @@
+"""The controller, wired: what hears, judges, decides, orders, tells and remembers, and in which order it starts and ends.
+
+Embeddable: several nodes and a controller run in one loop of a demo or a simulation. A broker that is absent at the start or lost
+later is ordinary; a bug, or a journal that cannot be written, ends the program, and start-up is recovery.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import astuple
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from cython_ext import Clock, ConfigError, WireError
+from cython_ext.wire_data import decode_data
+from lanes import control
+from lanes.counterfile import StateTimeFile
+from lanes.identity import STORE_ID_BYTES
+from lanes.keys import Mode
+from lanes.link import Connector
+from lanes.store import Runner
+
+from .acting import Acting
+from .changes import AlarmChange
+from .config import Ready
+from .deciding import Deciding
+from .desk import Desk
+from .dispatch import Delivery
+from .dispatch.cap import Author
+from .dispatch.channels import channels_of
+from .dispatch.dispatcher import Dispatcher
+from .hearing import Hearing
+from .history import History, InfluxWriter
+from .host import Host, HostIdentity
+from .intake import Intake, resolver
+from .journal import Journal
+from .lane import Lane
+from .ordering import Ordering
+from .presence import Data
+from .records import Record
+from .recovery import recover
+from .refusals import Refusals
+from .room import Room
+from .teller import Teller
+from .upkeep import Upkeep
+from .watchdog import Watchdog
+
+log = logging.getLogger("bucium.controller")
+
+Entropy = Callable[[int], bytes]
+Runners = Callable[[str], Runner]
+MIB: Final = 1 << 20
+
+
+async def run(
+    ready: Ready,
+    *,
+    clock: Clock,
+    connector: Connector,
+    runner: Runner,
+    entropy: Entropy,
+    stop: asyncio.Event,
+    others: Runners | None = None,
+) -> None:
+    """Run one controller until `stop`. ConfigError or StoreError before anything is sent.
+
+    `runner` is the journal's; `others` makes one each for dispatch, history and the network, which may be slow (None: the same).
+    """
+    _make_folder(ready.data)
+    controller = _Controller(ready, clock, connector, runner, entropy, others or (lambda _: runner))
+    await controller.run(stop)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    except OSError as error:
+        raise ConfigError(f"cannot make this folder: {error.strerror}", source=str(folder)) from None
+
+
+class _Controller:
+    """One controller's parts, and their life."""
+
+    def __init__(
+        self, ready: Ready, clock: Clock, connector: Connector, runner: Runner, entropy: Entropy, others: Runners
+    ) -> None:
+        self._ready = ready
+        self._clock = clock
+        self._connector = connector
+        self._rng = Random(int.from_bytes(entropy(8), "big"))  # noqa: S311 - jitter, not secrets
+        key = ready.keys[Mode.LIVE]
+        path = ready.data / "journal.db"
+        self._journal = Journal(path, clock=clock, runner=runner, key=key, new_id=entropy(STORE_ID_BYTES))
+        self._room = Room(signed=ready.signed, journal=self._journal, keys=ready.keys, clock=clock, entropy=entropy)
+        self._build()
+        self._tellers(others)
+
+    def _build(self) -> None:
+        room, jitter = self._room, self._rng.random
+        rows = recover(room)
+        log.info("journal.recovered rows=%d seq=%d alarms=%d", rows, self._journal.seq, len(room.book))
+        room.begin()
+        self._refusals = Refusals(room)
+        self._ordering = Ordering(room, jitter)
+        self._deciding = Deciding(room, self._ordering)
+        self._acting = Acting(room, self._ordering, self._deciding)
+        self._hearing = Hearing(room, self._ordering, self._deciding, heard=self._heard)
+        self._watchdog = Watchdog(room, self._deciding)
+        self._lane = Lane(room, self._hearing, self._refusals, connector=self._connector, jitter=jitter)
+        self._upkeep = Upkeep(
+            room,
+            ordering=self._ordering,
+            deciding=self._deciding,
+            acting=self._acting,
+            watchdog=self._watchdog,
+            lane=self._lane,
+            refusals=self._refusals,
+        )
+
+    def _tellers(self, others: Runners) -> None:
+        ready, clock = self._ready, self._clock
+        config, plan = ready.local.config, ready.signed.plan
+        author = Author(plan, config.cap)
+        self._dispatcher = Dispatcher(
+            author,
+            channels_of(config.dispatch, clock=clock, runner=others("files")),
+            path=ready.data / "outbox.db",
+            clock=clock,
+            runner=others("dispatch"),
+            entropy=self._rng,
+            receipt=self._delivered,
+            trouble=self._trouble,
+        )
+        self._history: History | None = None
+        if config.history is not None:
+            self._history = History(
+                plan,
+                InfluxWriter(config.history, others("network")),
+                path=ready.data / "spool.db",
+                clock=clock,
+                disk=others("history"),
+                entropy=self._rng,
+                trouble=self._trouble,
+                bytes_max=config.history.spool_mib * MIB,
+            )
+        self._teller = Teller(self._room, self._tell)
+        self._host = Host(
+            HostIdentity(config.telemetry.host or plan.controller, (plan.group,)),
+            listener=Intake(self._room, self._watchdog, self._keep if self._history else None),
+            resolve=resolver(plan),
+            connector=self._connector,
+            store=StateTimeFile(ready.data / "state-time", others("files")),
+            clock=clock,
+            rng=self._rng,
+        )
+        self._room.notify = self._notify
+
+    def _notify(self) -> None:
+        self._lane.wake()
+        self._teller.wake()
+
+    # What flows between the parts.
+
+    async def _tell(self, change: AlarmChange) -> None:
+        if self._history is not None:
+            self._history.alarm(change)
+        await self._dispatcher.tell(change)
+
+    async def _delivered(self, delivery: Delivery) -> None:
+        row = self._journal.append(Record.DELIVERY, list(astuple(delivery)))
+        await self._journal.durable(row.seq)
+
+    def _trouble(self, code: str, on: bool, subject: str) -> None:
+        self._room.trouble(code, subject, on)
+
+    def _heard(self, node: str, data: Any, at_us: int) -> None:
+        if self._history is not None:
+            self._history.transition(node, data, at_us)
+
+    def _keep(self, data: Data) -> None:
+        """Readings for the history; those that cannot be read have been refused already."""
+        assert self._history is not None
+        offset_us = self._clock.wall_us() - data.received_ns // 1000
+        with contextlib.suppress(WireError):
+            self._history.readings(decode_data(data.payload, data.table, data.received_ns), offset_us)
+
+    # Life.
+
+    async def run(self, stop: asyncio.Event) -> None:
+        committing = asyncio.create_task(self._journal.run(), name="journal")
+        try:
+            await self._working(stop, committing)
+        finally:
+            committing.cancel()
+            await asyncio.gather(committing, return_exceptions=True)
+            self._refusals.flush()
+            self._room.snapshot()
+            await self._journal.close()
+
+    async def _working(self, stop: asyncio.Event, committing: asyncio.Task[None]) -> None:
+        await self._journal.durable()  # our start is on disk before anyone hears of us
+        socket = self._ready.local.at(self._ready.local.config.controller.socket)
+        _make_folder(socket.parent)
+        desk = Desk(
+            self._room,
+            acting=self._acting,
+            deciding=self._deciding,
+            lane=self._lane,
+            refusals=self._refusals,
+            pending=self._dispatcher.pending,
+        )
+        async with control.serve(socket, desk.verbs), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work, name=name) for name, work in self._loops(committing)]
+            plan = self._ready.signed.plan
+            log.info("controller.started controller=%s plan=%d", plan.controller, plan.version)
+            await stop.wait()
+            self._host.stop()
+            for task in tasks:
+                if task.get_name() != "host":
+                    task.cancel()
+
+    def _loops(self, committing: asyncio.Task[None]) -> list[tuple[str, Coroutine[Any, Any, Any]]]:
+        loops: list[tuple[str, Coroutine[Any, Any, Any]]] = [
+            ("committing", _watch(committing)),
+            ("lane", self._lane.run()),
+            ("upkeep", self._upkeep.run()),
+            ("dispatch", self._dispatcher.run()),
+            ("teller", self._teller.run()),
+            ("host", self._host.run()),
+        ]
+        if self._history is not None:
+            loops.append(("history", self._history.run()))
+        return loops
+
+
+async def _watch(committing: asyncio.Task[None]) -> None:
+    """A journal that can no longer be written ends everything."""
+    await asyncio.wait([committing])
+    committing.result()

@@ -1,0 +1,160 @@
+"""`controller.toml`: where this controller keeps what it must not lose, its keys, the broker, and whom it tells (design §2.5).
+
+Local: the admin's. What is judged, who may sound what and who may approve stands in the signed plan.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, model_validator
+
+from cython_ext import ConfigError
+from lanes import keys, planfile, settings
+from lanes.keys import Mode, Role, SigningKey
+from lanes.link import BrokerSettings
+from lanes.plan import Plan
+from lanes.plan_types import Id
+from lanes.planfile import Root, SignedPlan
+from lanes.settings import Settings
+
+from .dispatch.settings import CapSettings, ChannelSettings
+from .history import HistorySettings
+
+S = TypeVar("S", bound=Settings)
+
+
+class ControllerSection(Settings):
+    """`[controller]`. Paths are relative to the folder of controller.toml."""
+
+    id: Id = Field(description="the controller's id in the plan")
+    data: Path = Field(Path("data"), description="folder of the journal, the outbox and the history's spool")
+    plan: Path = Field(Path("plan.cbor"), description="the signed plan")
+    root: Path = Field(Path("root.toml"), description="the trust anchor of plans")
+    socket: Path = Field(Path("run/controller.sock"), description="the control socket")
+
+
+class KeysSection(Settings):
+    """`[keys]`: this controller's signing keys, files of mode 0600; `bucium keys issue` makes them."""
+
+    live: Path
+    exercise: Path | None = None
+    test: Path | None = None
+
+
+class TelemetrySection(Settings):
+    """`[telemetry]`: the Sparkplug side. Nothing here can delay an alarm."""
+
+    host: Id | None = Field(
+        None, description="the Sparkplug host id that nodes wait for; without it the controller's id"
+    )
+
+
+class ControllerConfig(Settings):
+    """The whole of controller.toml."""
+
+    controller: ControllerSection
+    keys: KeysSection
+    broker: BrokerSettings = BrokerSettings.model_validate({})
+    telemetry: TelemetrySection = TelemetrySection.model_validate({})
+    cap: CapSettings = CapSettings.model_validate({})
+    dispatch: tuple[ChannelSettings, ...] = ()
+    history: HistorySettings | None = Field(None, description="a server with InfluxDB's v2 write API")
+
+    @model_validator(mode="after")
+    def _sense(self) -> "ControllerConfig":
+        names = [channel.name for channel in self.dispatch]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two [[dispatch]] channels are called {twice[0]!r}; give each its own name")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A configuration with its place: `base` is what its paths are relative to, `text` the file for line numbers."""
+
+    config: ControllerConfig
+    base: Path
+    source: str = "controller.toml"
+    text: str = ""
+
+    def at(self, path: Path) -> Path:
+        return self.base / path
+
+    def error(self, message: str, table: str = "") -> ConfigError:
+        """A refusal that names the line of the table."""
+        line = settings.line_of(self.text, (table, 0)) if table else 0
+        return ConfigError(message, source=self.source, line=line)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Everything a controller starts from, checked against each other."""
+
+    local: Local
+    signed: SignedPlan
+    keys: dict[Mode, SigningKey]
+
+    @property
+    def data(self) -> Path:
+        return self.local.at(self.local.config.controller.data)
+
+
+def load(path: Path) -> Local:
+    """controller.toml with its place; ConfigError as `lanes.settings.load`."""
+    config = settings.load(path, ControllerConfig)
+    return Local(_placed(config, path.parent), path.parent, str(path), path.read_text())
+
+
+def ready(local: Local) -> Ready:
+    """The plan, its root and the keys read and checked too: what `bucium config check` and the start both ask."""
+    section = local.config.controller
+    root = settings.load(local.at(section.root), Root)
+    signed = planfile.load(local.at(section.plan), root)
+    if signed.plan.controller != section.id:
+        raise local.error(
+            f"the plan (version {signed.plan.version}) has controller {signed.plan.controller!r}, this is {section.id!r}; "
+            "only the home controller's acks let a node forget",
+            "controller",
+        )
+    return Ready(local, signed, dict(_keys(local, signed.plan)))
+
+
+def _keys(local: Local, plan: Plan) -> Iterable[tuple[Mode, SigningKey]]:
+    section, own = local.config.keys, local.config.controller.id
+    for mode, path in ((Mode.LIVE, section.live), (Mode.EXERCISE, section.exercise), (Mode.TEST, section.test)):
+        if path is None:
+            continue
+        name = mode.name.lower()
+        key = keys.read_key(local.at(path))
+        signer = plan.roster.find(key.kid)
+        if signer is None:
+            raise local.error(
+                f"keys.{name}: key {key.kid.hex()} is not in the plan's roster (version {plan.version}), or is revoked; "
+                "no node would obey this controller",
+                "keys",
+            )
+        if (signer.id, signer.role, signer.mode) != (own, Role.CONTROLLER, mode):
+            raise local.error(
+                f"keys.{name}: the plan knows this key as {signer.role.name.lower()} {signer.id!r}, "
+                f"{signer.mode.name.lower()}; it must be controller {own!r}, {name}",
+                "keys",
+            )
+        yield mode, key
+
+
+def _placed(config: ControllerConfig, base: Path) -> ControllerConfig:
+    """All file names, made relative to controller.toml's folder."""
+    changes: dict[str, object] = {
+        "broker": _beside(config.broker, base, ("ca", "certificate", "key", "password_file")),
+        "dispatch": tuple(_beside(each, base, ("secret_file", "ca", "folder")) for each in config.dispatch),
+    }
+    if config.history is not None:
+        changes["history"] = _beside(config.history, base, ("token_file", "ca"))
+    return config.model_copy(update=changes)
+
+
+def _beside(section: S, base: Path, names: tuple[str, ...]) -> S:
+    files = {name: base / path for name in names if (path := getattr(section, name, None)) is not None}
+    return section.model_copy(update=files) if files else section

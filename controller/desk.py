@@ -1,0 +1,339 @@
+"""The desk: what people and their tools ask of the controller at its control socket (design §5).
+
+Reading needs no signature, the socket's mode keeps strangers out. Every act is an ACT or APPROVAL envelope in base64
+(lanes/acts.py), and its answer is given when what it did is durable.
+"""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from cython_ext import NS_PER_S, Hazard, Level
+from lanes.acts import APPROVE
+from lanes.control import ControlError, Handler
+from lanes.identity import AlarmId
+from lanes.keys import Mode
+from lanes.plan import Plan, Policy
+from lanes.reports import Stage
+
+from .acting import Acting
+from .activation import Activation, Result
+from .alarm_record import Alarm
+from .deciding import Deciding
+from .lane import Lane
+from .policy import Decision, sirens_of
+from .refusals import Refusals
+from .room import Room
+
+ACTS: Final = (
+    "alarm.ack",
+    "alarm.reset",
+    "alarm.shelve",
+    "alarm.unshelve",
+    "siren.request",
+    "siren.veto",
+    "siren.stop",
+    "siren.test",
+)
+ACT_BYTES_MAX: Final = 4096  # of base64
+
+
+class Desk:
+    """The verbs. `pending` says how many messages each dispatch channel still has to take."""
+
+    def __init__(
+        self,
+        room: Room,
+        *,
+        acting: Acting,
+        deciding: Deciding,
+        lane: Lane,
+        refusals: Refusals,
+        pending: Callable[[], Awaitable[dict[str, int]]],
+    ) -> None:
+        self._room = room
+        self._acting = acting
+        self._deciding = deciding
+        self._lane = lane
+        self._refusals = refusals
+        self._pending = pending
+
+    @property
+    def verbs(self) -> dict[str, Handler]:
+        reading: dict[str, Handler] = {
+            "status": self._status,
+            "alarm.list": self._alarms,
+            "alarm.show": self._alarm,
+            "siren.list": self._sirens,
+            "siren.status": self._activations,
+            "node.list": self._nodes,
+            "journal.head": self._head,
+            "plan.show": self._plan,
+            "plan.signer": self._signer,
+            "policy.dry-run": self._dry_run,
+            APPROVE: self._approve,
+        }
+        return reading | {verb: self._act(verb) for verb in ACTS}
+
+    # Acts.
+
+    def _act(self, verb: str) -> Handler:
+        async def handle(args: dict[str, Any]) -> dict[str, Any]:
+            try:
+                return self._acting.act(_envelope(args, "act"), verb)
+            finally:
+                await self._room.journal.durable()
+
+        return handle
+
+    async def _approve(self, args: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._acting.approve(_envelope(args, "approval"))
+        finally:
+            await self._room.journal.durable()
+
+    # Reading.
+
+    async def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+        room = self._room
+        return {
+            "controller": room.plan.controller,
+            "plan_version": room.plan.version,
+            "plan": room.signed.digest.hex(),
+            "root": room.plan.root,
+            "journal": {"id": room.journal.id.hex(), "seq": room.journal.seq, "durable": room.journal.durable_seq},
+            "alarm_lane": {"connected": self._lane.connected, **self._lane.counts},
+            "refused": dict(self._refusals.total),
+            "alarms": len(room.book),
+            "troubles": [
+                {"code": t.code, "subject": t.subject, "node": t.source, "since_us": t.since_us} for t in room.troubles
+            ],
+            "dispatch_pending": await self._pending(),
+        }
+
+    async def _alarms(self, _: dict[str, Any]) -> list[dict[str, Any]]:
+        book = sorted(self._room.book, key=lambda alarm: (-alarm.severity, -alarm.opened_us))
+        return [self._summary(alarm) for alarm in book]
+
+    def _summary(self, alarm: Alarm) -> dict[str, Any]:
+        place = (alarm.id.zone, alarm.id.hazard, alarm.mode)
+        decision = self._room.decided.get(place)
+        return {
+            "alarm": str(alarm.id),
+            "zone": alarm.id.zone,
+            "hazard": alarm.id.hazard.name.lower(),
+            "mode": alarm.mode.name.lower(),
+            "state": str(alarm.state),
+            "level": int(alarm.level),
+            "live_level": int(alarm.live_level),
+            "severity": int(alarm.severity),
+            "opened_us": alarm.opened_us,
+            "changed_us": alarm.changed_us,
+            "incident": alarm.incident.hex(),
+            "unseen": len(alarm.unseen),
+            "decision": _decision(decision) if decision else None,
+        }
+
+    async def _alarm(self, args: dict[str, Any]) -> dict[str, Any]:
+        alarm = self._find(args)
+        shelf = alarm.shelf
+        return self._summary(alarm) | {
+            "aliases": [str(alias) for alias in alarm.aliases],
+            "evidence": [{"event": str(each.key), "seen": each.seen} for each in alarm.evidence],
+            "points": [
+                {
+                    "point": part.reading.point,
+                    "level": int(part.reading.level),
+                    "value": part.reading.value,
+                    "reason": part.reading.reason.name.lower(),
+                    "event": str(part.reading.key),
+                    "at_us": part.reading.at_us,
+                    "live": part.live,
+                    "watchdog": part.watched,
+                }
+                for part in alarm.parts
+            ],
+            "shelf": {"people": list(shelf.people), "reason": shelf.reason, "until_us": shelf.until_us}
+            if shelf
+            else None,
+        }
+
+    def _find(self, args: dict[str, Any]) -> Alarm:
+        text = str(args.get("alarm", ""))
+        try:
+            alarm = self._room.book.find(AlarmId.parse(text))
+        except (ValueError, KeyError):
+            raise ControlError("malformed", f"not an alarm id: {text[:80]!r}") from None
+        if alarm is None:
+            raise ControlError("no-alarm", f"no open alarm {text}; see: bucium alarm list")
+        return alarm
+
+    async def _sirens(self, _: dict[str, Any]) -> list[dict[str, Any]]:
+        room = self._room
+        found = []
+        for view in room.fold.registry.sirens.values():
+            described = room.plan.siren(view.id)
+            found.append(
+                {
+                    "siren": view.id,
+                    "node": view.node,
+                    "zones": list(described.zones) if described else [],
+                    "stage": _stage(view.stage) if view.heard_us else "unknown",
+                    "order_epoch": view.order_epoch,
+                    "hold_s": view.hold_s,
+                    "trouble": view.trouble,
+                    "heard_us": view.heard_us,
+                    "node_silent": room.troubles.on("node-silent", view.node)
+                    or room.troubles.on("node-never-seen", view.node),
+                }
+            )
+        return found
+
+    async def _activations(self, _: dict[str, Any]) -> dict[str, Any]:
+        room = self._room
+        now_ns = room.clock.monotonic_ns()
+        return {
+            "activations": [_activation(each) for each in room.fold.activations],
+            "requests": [self._acting.describe(request) for request in room.requests],
+            "veto_times": [
+                {"incident": incident.hex(), "level": int(level), "left_s": max(0.0, (end_ns - now_ns) / NS_PER_S)}
+                for (incident, level), end_ns in self._deciding.vetoes_pending().items()
+            ],
+        }
+
+    async def _nodes(self, _: dict[str, Any]) -> list[dict[str, Any]]:
+        room = self._room
+        now_ns = room.clock.monotonic_ns()
+        return [
+            {
+                "node": node.id,
+                "boot": node.boot.hex(),
+                "ledger": node.ledger.hex(),
+                "head": node.head,
+                "acked": node.sequences[node.ledger].through if node.ledger in node.sequences else 0,
+                "heard_us": node.heard_us,
+                "silent_s": None if node.heard_ns is None else (now_ns - node.heard_ns) / NS_PER_S,
+                "plan_current": node.plan == room.signed.digest,
+            }
+            for node in room.fold.registry.nodes.values()
+        ]
+
+    async def _head(self, _: dict[str, Any]) -> dict[str, Any]:
+        """A signed head of the journal as it stands now."""
+        self._room.journal.sign_head()
+        await self._room.journal.durable()
+        head = self._room.journal.head
+        assert head is not None
+        return head.as_json()
+
+    async def _plan(self, _: dict[str, Any]) -> dict[str, Any]:
+        plan = self._room.plan
+        return {
+            "version": plan.version,
+            "digest": self._room.signed.digest.hex(),
+            "root": plan.root,
+            "controller": plan.controller,
+            "group": plan.group,
+            "zones": [zone.id for zone in plan.zones],
+            "points": [point.id for point in plan.points],
+            "sirens": [siren.id for siren in plan.sirens],
+            "patterns": [pattern.id for pattern in plan.patterns],
+            "policies": [_policy(plan, policy) for policy in plan.policies],
+        }
+
+    async def _signer(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Whose key this is: for tools that sign."""
+        try:
+            signer = self._room.plan.roster.find(bytes.fromhex(str(args.get("kid", ""))))
+        except ValueError:
+            raise ControlError("malformed", "kid is 8 bytes in hex") from None
+        if signer is None:
+            raise ControlError("unknown-key", "the plan's roster has no such key")
+        return {
+            "id": signer.id,
+            "role": signer.role.name.lower(),
+            "mode": signer.mode.name.lower(),
+            "zones": sorted(signer.zones),
+            "centre": signer.centre,
+        }
+
+    async def _dry_run(self, args: dict[str, Any]) -> dict[str, Any]:
+        """What the policy of a zone would sound at a Level, were the evidence there."""
+        plan = self._room.plan
+        try:
+            zone, hazard = str(args["zone"]), Hazard[str(args["hazard"]).upper()]
+            level = Level[str(args["level"]).upper()]
+        except KeyError:
+            raise ControlError(
+                "malformed", "give zone, hazard (flood, fire) and level (attention, alarm, danger)"
+            ) from None
+        policy = plan.policy(zone, hazard, level)
+        return {"policy": _policy(plan, policy) if policy else None}
+
+
+def _envelope(args: dict[str, Any], name: str) -> bytes:
+    text = args.get(name)
+    if not isinstance(text, str) or len(text) > ACT_BYTES_MAX:
+        raise ControlError("malformed", f"{name!r} is a signed envelope in base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ControlError("malformed", f"{name!r} is not base64") from None
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "move": str(decision.move),
+        "reason": decision.reason,
+        "level": int(decision.level),
+        "pattern": decision.pattern,
+        "sirens": list(decision.sirens),
+    }
+
+
+def _policy(plan: Plan, policy: Policy) -> dict[str, Any]:
+    pattern = plan.pattern(policy.pattern)
+    return {
+        "zone": policy.zone,
+        "hazard": policy.hazard,
+        "level": policy.level,
+        "mode": policy.mode,
+        "pattern": policy.pattern,
+        "veto_s": policy.veto_s,
+        "k": policy.k,
+        "approvals": policy.approvals,
+        "sirens": [siren.id for siren in sirens_of(plan, (policy.zone,), pattern)] if pattern else [],
+    }
+
+
+def _activation(activation: Activation) -> dict[str, Any]:
+    core = activation.core
+    return {
+        "activation": activation.number,
+        "action": activation.action.name.lower(),
+        "incident": core.incident.hex(),
+        "alarm": activation.alarm,
+        "by": activation.by,
+        "zones": list(core.zones),
+        "pattern": core.pattern,
+        "mode": Mode(core.mode).name.lower(),
+        "pending": activation.count(Result.PENDING),
+        "pass": activation.count(Result.PASS),
+        "fail": activation.count(Result.FAIL),
+        "total": len(activation.errands),
+        "sirens": [
+            {
+                "siren": errand.siren,
+                "stage": _stage(errand.stage) if errand.stage is not None else "sent",
+                "result": str(errand.result),
+                "why": errand.why,
+                "measured": errand.measured,
+            }
+            for errand in activation.errands.values()
+        ],
+    }
+
+
+def _stage(stage: Stage) -> str:
+    return stage.name.lower()

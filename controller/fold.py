@@ -1,0 +1,188 @@
+"""Folding a node's report into what we know: ledgers, boots, points, sirens, orders' answers.
+
+Used twice in the same way: when a report arrives, and when the journal is read at start. So it decides nothing and says nothing
+to anyone; what it finds, it returns.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cython_ext import NS_PER_S, Cause, Level, Reason
+from lanes.envelope import Envelope
+from lanes.identity import EventKey
+from lanes.keys import Mode
+from lanes.plan import Group, Plan, Point
+from lanes.planfile import SignedPlan
+from lanes.reports import Event, PointState, ReceiptData, State, TransitionData
+
+from .activation import Activation, Activations, Errand
+from .changes import Reading
+from .evidence import Piece, Pool
+from .points import Points, Word
+from .registry import Node, Registry
+
+LIVE_NS: Final = (
+    30 * NS_PER_S
+)  # older news waits for the node's state report, which comes as often while the danger lasts
+RAISING: Final = (Cause.RAISED, Cause.RESTATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A point's word after a report. `late`: an older event than what we hold; it adds evidence and changes nothing."""
+
+    word: Word
+    late: bool
+
+
+class Fold:
+    """The facts of one controller, and the folding of reports into them."""
+
+    def __init__(self, signed: SignedPlan) -> None:
+        self.signed = signed
+        self.registry = Registry(signed)
+        self.points = Points()
+        self.pool = Pool(signed.plan)
+        self.activations = Activations()
+
+    @property
+    def plan(self) -> Plan:
+        return self.signed.plan
+
+    def event(
+        self,
+        node: Node,
+        envelope: Envelope,
+        event: Event,
+        data: bytes,
+        *,
+        mode: Mode,
+        live: bool,
+        now_us: int,
+        at_ns: int,
+    ) -> Folded | None:
+        """An event that is new to us, of a known node and usable. `at_ns`: when it happened, by our monotonic clock."""
+        key = EventKey(node.id, event.ledger, event.seq)
+        self._note(node, envelope, event, now_us)
+        node.sequence(event.ledger).take(event.seq, hashlib.sha256(data).digest())
+        if isinstance(event.data, TransitionData):
+            piece = Piece(event.data.point, node.id, event.data.level, at_ns, data)
+            return self._transition(node, key, event.data, envelope.issued_us, mode, live, piece)
+        if isinstance(event.data, ReceiptData):
+            self._siren_said(node, event.data, now_us)
+        return None
+
+    def unusable(self, node: Node, ledger: bytes, seq: int, data: bytes) -> None:
+        """An authentic event that says nothing to us still counts in its ledger."""
+        node.sequence(ledger).take(seq, hashlib.sha256(data).digest())
+
+    def _note(self, node: Node, envelope: Envelope, event: Event, now_us: int) -> None:
+        node.heard_us = now_us
+        if event.ledger != node.ledger and event.ledger not in node.sequences:
+            node.ledger, node.head = event.ledger, 0  # the newest ledger is the one first heard of last
+        if event.ledger == node.ledger and event.seq > node.head:
+            node.head, node.plan = event.seq, event.plan
+            node.rebooted(envelope.boot)
+
+    def _transition(
+        self, node: Node, key: EventKey, said: TransitionData, at_us: int, mode: Mode, live: bool, piece: Piece
+    ) -> Folded:
+        held = self.points.get(said.point)
+        reading = Reading(key, said.point, said.value, said.level, said.reason, said.trouble, at_us)
+        late = not self.points.newer(reading, node.ledger)
+        if late:
+            return Folded(Word(reading, mode, live, key), late=True)
+        same = held is not None and held.reading.level >= said.level > Level.NORMAL
+        if held is not None and same and said.cause not in RAISING:
+            reading = replace(reading, key=held.reading.key)  # the same danger, no new raise
+        word = Word(reading, mode, live, key)
+        self.points.put(word)
+        if said.cause in RAISING and said.level > Level.NORMAL and mode is Mode.LIVE:
+            self.pool.put(piece)
+        elif said.level is Level.NORMAL:
+            self.pool.drop(said.point)
+        else:
+            self.pool.lower(said.point, said.level)
+        return Folded(word, late=False)
+
+    def _siren_said(self, node: Node, receipt: ReceiptData, now_us: int) -> None:
+        for view in self.registry.sirens.values():
+            if view.node == node.id and view.id == (receipt.siren or view.id):
+                view.stage, view.heard_us = receipt.stage, now_us
+                view.order_epoch = max(view.order_epoch, receipt.order_epoch)
+
+    def answer(self, node: str, receipt: ReceiptData, now_ns: int) -> tuple[Activation, Errand] | None:
+        """The order that the receipt answers, with its answer noted; None when it answers none that we know."""
+        found = self.activations.find(node, receipt)
+        if found is not None:
+            self.activations.receipt(found[1], receipt, now_ns)
+        return found
+
+    def state(
+        self, node: Node, envelope: Envelope, state: State, data: bytes, *, mode: Mode, now_us: int, now_ns: int
+    ) -> list[Folded]:
+        """A state report that is newer than the last: the points' words that it changes, or makes live."""
+        node.state_counter, node.heard_us, node.plan = envelope.counter, now_us, state.plan
+        node.rebooted(envelope.boot)
+        node.stated = True
+        node.ledger, node.head = state.ledger, state.head
+        if state.plan != self.signed.digest:  # its rows count in the order of another plan
+            return []
+        self.registry.siren_rows(node.id, state.sirens, now_us)
+        return [
+            folded
+            for row, point in self._rows(node, state)
+            if (folded := self._state_row(node, row, point, state, data, mode, now_us, now_ns))
+        ]
+
+    def _rows(self, node: Node, state: State) -> Iterator[tuple[PointState, str]]:
+        for row in state.points:
+            point = self.plan.judged_ids[row.point] if row.point < len(self.plan.judged_ids) else ""
+            if owns(self.plan, node.id, point):
+                yield row, point
+
+    def _state_row(
+        self, node: Node, row: PointState, point: str, state: State, data: bytes, mode: Mode, now_us: int, now_ns: int
+    ) -> Folded | None:
+        held = self.points.get(point)
+        if held is not None and held.newest.ledger == state.ledger and held.newest.seq > state.head:
+            return None  # an event has told us later news
+        if row.level is Level.NORMAL:
+            return None  # only trouble; the event that cleared it tells the rest
+        if mode is Mode.LIVE:
+            self.pool.put(Piece(point, node.id, row.level, now_ns, data))
+        key = EventKey(node.id, state.ledger, row.raise_seq or state.head)
+        if held is not None and held.reading.level == row.level:
+            reading = replace(held.reading, trouble=row.trouble)
+        else:
+            value = held.reading.value if held else 0.0
+            reason = held.reading.reason if held else Reason.RESTART
+            reading = Reading(key, point, value, row.level, reason, row.trouble, now_us)
+        told = row.raise_seq - 1 if row.raise_seq else state.head  # events up to here are older than this news
+        if held is not None and held.newest.ledger == state.ledger:
+            told = max(told, held.newest.seq)
+        newest = EventKey(node.id, state.ledger, told)
+        word = Word(reading, mode, True, newest)
+        if word == held:
+            return None
+        self.points.put(word)
+        return Folded(word, late=False)
+
+    def begin(self, now_ns: int) -> None:
+        """After a restart nothing is live, and no report is recent, until a node says so again: our clock has begun anew."""
+        for word in self.points:
+            self.points.put(replace(word, live=False))
+        self.pool = Pool(self.plan)
+        for _, errand in self.activations.pending():
+            errand.answered_ns = now_ns
+
+
+def owns(plan: Plan, node: str, judged: str) -> bool:
+    """Whether `node` is the one to speak for this point, or for a vote that lies wholly within its own points."""
+    item = plan.judged(judged)
+    if isinstance(item, Group):
+        members = (plan.judged(point) for point in item.points)
+        return all(isinstance(point, Point) and point.node == node for point in members)
+    return item is not None and item.node == node

@@ -1,0 +1,229 @@
+"""The controller's end of the alarm lane: its own connection, reports in, acks, orders and the beat out (design §2, §2.2).
+
+What goes out waits for the journal: an ack says that the event is on our disk, an order rests on rows that are. A report's PUBACK
+too comes after the commit, though it promises nobody anything; a report that is refused is PUBACKed at once, lest it fill the
+broker's window and hold back other nodes' reports.
+
+One node that floods is held to its own budget before anything of its message is decoded (F22): what it sends beyond is dropped,
+and comes again by itself, since no ack went out.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from cython_ext import NS_PER_S, WireError, topics
+from cython_ext.topics import Lane as Direction
+from lanes.envelope import Kind, Refusal, open_envelope
+from lanes.link import Connector, Link, LinkDown, Message
+from lanes.orders import Ack, Beat
+
+from .hearing import Heard, Hearing, Owed
+from .refusals import Refusals
+from .room import Outgoing, Room
+
+log = logging.getLogger("bucium.controller")
+
+BEAT_S: Final = 3.0  # design §2.4: a node is cut off after 10 s without a signed word
+BACKOFF_FIRST_S: Final = 0.5
+BACKOFF_MAX_S: Final = 10.0  # nodes are cut off meanwhile
+STEADY_S: Final = 10.0
+RATE_PER_S: Final = 200.0  # of one node: ten minutes' backlog of a busy one drains in seconds
+BURST: Final = 1000.0
+FLOOD_QUIET_NS: Final = 10 * NS_PER_S
+YIELD_EVERY: Final = 32  # messages handled before others get the loop: some 10 ms
+SENDING_MAX: Final = 256  # publishes under way at once
+STRANGERS: Final = ""  # the budget that all unknown nodes share
+
+
+class Budget:
+    """A token bucket. `spend` says whether one more message may be looked at."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._tokens = BURST
+        self._at_ns = now_ns
+        self.over_ns = -FLOOD_QUIET_NS  # when it last ran dry
+
+    def spend(self, now_ns: int) -> bool:
+        self._tokens = min(BURST, self._tokens + (now_ns - self._at_ns) * RATE_PER_S / NS_PER_S)
+        self._at_ns = now_ns
+        if self._tokens < 1.0:
+            self.over_ns = now_ns
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+class Lane:
+    """Runs until cancelled. `jitter` gives numbers in [0, 1)."""
+
+    def __init__(
+        self, room: Room, hearing: Hearing, refusals: Refusals, *, connector: Connector, jitter: Callable[[], float]
+    ) -> None:
+        self._room = room
+        self._hearing = hearing
+        self._refusals = refusals
+        self._connector = connector
+        self._jitter = jitter
+        self._group = room.plan.group
+        self._wake = asyncio.Event()
+        self._budgets: dict[str, Budget] = {}
+        self._flooding: set[str] = set()
+        self._unacked: list[Message] = []  # reports whose PUBACK waits for the commit
+        self._sending = asyncio.Semaphore(SENDING_MAX)
+        self.connected = False
+        self.counts = {"connects": 0, "reports": 0, "acks": 0, "orders": 0, "beats": 0, "dropped": 0}
+
+    def wake(self) -> None:
+        """Something may wait to go out."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            began_ns = self._room.clock.monotonic_ns()
+            why = "ended"
+            try:
+                await self._connection()
+            except LinkDown as down:
+                why = str(down)
+            except ExceptionGroup as several:
+                downs, bugs = several.split(LinkDown)
+                if bugs is not None:
+                    raise bugs from None
+                why = str(downs.exceptions[0]) if downs else why
+            self.connected = False
+            self._unacked.clear()
+            self._room.trouble("broker-lost", "alarm", True)
+            failures = 0 if self._room.clock.monotonic_ns() - began_ns > STEADY_S * NS_PER_S else failures + 1
+            if failures < 2:
+                log.warning("lane.down why=%s", why)
+            longest = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 6))
+            await asyncio.sleep(longest * self._jitter())
+
+    async def _connection(self) -> None:
+        async with self._connector.connect(topics.alarm_client(self._room.plan.controller)) as link:
+            await link.subscribe((f"{topics.ALARM}/{self._group}/+/{Direction.REPORT}", 1))
+            log.info("lane.up controller=%s", self._room.plan.controller)
+            self.connected = True
+            self.counts["connects"] += 1
+            self._room.trouble("broker-lost", "alarm", False)
+            self._room.outgoing.clear()  # every order that is unanswered is due again, as it stands now
+            self._room.fold.activations.all_due()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._receive(link), name="lane.receive")
+                group.create_task(self._send(link, group), name="lane.send")
+                group.create_task(self._beat(link), name="lane.beat")
+
+    # In.
+
+    async def _receive(self, link: Link) -> None:
+        count = 0
+        async for message in link.messages():
+            if self._take(message):
+                self._unacked.append(message)
+                self._wake.set()
+            else:
+                link.ack(message)
+            count += 1
+            if count % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+
+    def _take(self, message: Message) -> bool:
+        """Whether the message is now in the journal, so that its PUBACK must wait for the commit."""
+        try:
+            topic = topics.parse_alarm(message.topic)
+        except WireError:
+            self._refusals.count("topic", message.topic)
+            return False
+        if not self._within_budget(topic.node):
+            return False
+        if message.retain:
+            self._refusals.count("retained", message.topic)
+            return False
+        opened = open_envelope(message.payload, self._room.plan.roster)
+        if isinstance(opened, Refusal):
+            self._refusals.count(opened.why, f"{topic.node}: {opened.detail}")
+            return False
+        heard = self._hearing.take(opened, topic.node)
+        if heard in (Heard.TAKEN, Heard.AGAIN, Heard.UNUSABLE):
+            self.counts["reports"] += 1
+            return True
+        if heard not in (Heard.STALE, Heard.GAPS):  # QoS 1 itself repeats
+            self._refusals.count(heard, topic.node)
+        return False
+
+    def _within_budget(self, node: str) -> bool:
+        now_ns = self._room.clock.monotonic_ns()
+        name = node if node in self._room.fold.registry.nodes else STRANGERS
+        budget = self._budgets.get(name)
+        if budget is None:
+            budget = self._budgets[name] = Budget(now_ns)
+        if budget.spend(now_ns):
+            return True
+        self.counts["dropped"] += 1
+        self._flooding.add(name)
+        self._room.trouble("node-flooding", name, True)
+        return False
+
+    def tick(self, now_ns: int) -> None:
+        """End the quarantines of those that have become quiet."""
+        for name in list(self._flooding):
+            if now_ns - self._budgets[name].over_ns >= FLOOD_QUIET_NS:
+                self._flooding.discard(name)
+                self._room.trouble("node-flooding", name, False)
+
+    # Out.
+
+    async def _send(self, link: Link, group: asyncio.TaskGroup) -> None:
+        room = self._room
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            reports, self._unacked = self._unacked, []
+            owed, self._hearing.owed = self._hearing.owed, {}
+            acks = [
+                (each.node, self._ack_of(each)) for each in owed
+            ]  # before the wait: they say what will be durable then
+            orders = [room.outgoing.popleft() for _ in range(len(room.outgoing))]
+            await room.journal.durable()
+            for message in reports:
+                link.ack(message)
+            for outgoing in orders:  # a siren does not wait for anyone's ack
+                await self._start(group, self._order(link, outgoing))
+            for node, ack in acks:
+                await self._start(group, self._ack(link, node, ack))
+
+    async def _start(self, group: asyncio.TaskGroup, sending: Coroutine[Any, Any, None]) -> None:
+        await self._sending.acquire()
+        group.create_task(self._finish(sending), name="lane.publish")
+
+    async def _finish(self, sending: Coroutine[Any, Any, None]) -> None:
+        try:
+            await sending
+        finally:
+            self._sending.release()
+
+    async def _order(self, link: Link, outgoing: Outgoing) -> None:
+        await link.publish(topics.order(self._group, outgoing.node), outgoing.data, qos=1)
+        self.counts["orders"] += 1
+
+    def _ack_of(self, owed: Owed) -> Ack:
+        room = self._room
+        return room.fold.registry.nodes[owed.node].sequence(owed.ledger).ack(room.journal.id)
+
+    async def _ack(self, link: Link, node: str, ack: Ack) -> None:
+        data = self._room.seal(Kind.ACK, node, ack.pack())
+        await link.publish(topics.order(self._group, node), data, qos=1)
+        self.counts["acks"] += 1
+
+    async def _beat(self, link: Link) -> None:
+        """One signature for the whole group."""
+        room = self._room
+        while True:
+            await room.journal.durable()  # a controller whose disk hangs does not say that all is well
+            data = room.seal(Kind.BEAT, "", Beat(room.journal.id).pack())
+            await link.publish(topics.beat(self._group), data, qos=1)
+            self.counts["beats"] += 1
+            await asyncio.sleep(BEAT_S)

@@ -1,0 +1,130 @@
+"""Making orders: each journaled before it is sent, resent until it is answered, its end noted (design §2.2, §2.4)."""
+
+from collections.abc import Callable
+from typing import Final
+
+from cython_ext import BuciumError, Level
+from lanes.envelope import NOT_AFTER_MAX_US, Kind
+from lanes.keys import Mode
+from lanes.orders import Action, Order, OrderCore
+from lanes.reports import ReceiptData, Stage
+
+from .activation import MISQUOTED, RENEWALS_MAX, Activation, Errand, Result
+from .records import Record
+from .registry import Node
+from .room import Outgoing, Room
+
+SECURITY: Final = "siren-unordered"
+FAILED: Final = "siren-failed"
+
+
+class Ordering:
+    """Orders out, receipts in. `jitter` gives numbers in [0, 1)."""
+
+    def __init__(self, room: Room, jitter: Callable[[], float]) -> None:
+        self._room = room
+        self._jitter = jitter
+
+    def core(
+        self,
+        incident: bytes,
+        zones: tuple[str, ...],
+        pattern: str,
+        mode: Mode,
+        max_s: int,
+        life_us: int = NOT_AFTER_MAX_US,
+    ) -> OrderCore:
+        """An order core that begins now. Checks of a siren and stops have no pattern and no duration."""
+        end_us = self._room.clock.wall_us() + life_us if life_us else 0
+        return OrderCore(incident, zones, pattern, mode, max_s, end_us, self._room.signed.digest)
+
+    def send(
+        self,
+        number: int,
+        action: Action,
+        siren: str,
+        core: OrderCore,
+        *,
+        heads: tuple[str, Level, str],
+        evidence: tuple[bytes, ...] = (),
+        approvals: tuple[bytes, ...] = (),
+        not_after_us: int | None = None,
+    ) -> None:
+        """One siren's order: in the journal, and on its way once it is durable there. `heads`: alarm, Level, by whom."""
+        room = self._room
+        view = room.fold.registry.sirens[siren]
+        boot = room.fold.registry.nodes[view.node].boot
+        order = Order(action, siren, core, view.order_epoch, boot, evidence, approvals)
+        end_us = core.not_after_us if not_after_us is None else not_after_us
+        data = room.seal(Kind.ORDER, view.node, order.pack(), mode=core.mode, not_after_us=end_us)
+        alarm, level, by = heads
+        row = room.journal.append(Record.ORDER, [number, siren, data, alarm, int(level), by])
+        room.take_order(number, siren, view.node, data, heads)
+        room.outgoing.append(Outgoing(row.seq, view.node, data))
+        activation = room.fold.activations.get(number)
+        assert activation is not None
+        errand = activation.errands[siren]
+        errand.due_ns = room.clock.monotonic_ns() + errand.wait_ns
+        room.notify()
+
+    # What comes back.
+
+    def receipt(self, node: Node, receipt: ReceiptData, now_ns: int) -> None:
+        """A node's receipt, already journaled as its event."""
+        room = self._room
+        if receipt.stage is Stage.UNORDERED:
+            room.trouble(SECURITY, receipt.siren or node.id, True)
+        elif receipt.siren and receipt.stage is Stage.DONE:
+            room.trouble(SECURITY, receipt.siren, False)
+        found = room.fold.answer(node.id, receipt, now_ns)
+        if found is None:
+            return
+        activation, errand = found
+        if receipt.stage is Stage.REFUSED and receipt.reason in MISQUOTED and errand.renewals < RENEWALS_MAX:
+            self._renew(activation, errand)
+        elif errand.order.action is Action.START and errand.result is not Result.PENDING:
+            room.trouble(FAILED, errand.siren, errand.result is Result.FAIL and errand.why != "stopped")
+
+    def _renew(self, activation: Activation, errand: Errand) -> None:
+        """The same order, quoting what the node now says. Its life does not begin anew."""
+        order = errand.order
+        self.send(
+            activation.number,
+            order.action,
+            errand.siren,
+            order.core,
+            heads=(activation.alarm, activation.level, activation.by),
+            evidence=order.evidence,
+            approvals=order.approvals,
+            not_after_us=errand.not_after_us,
+        )
+
+    # What time brings.
+
+    def tick(self, now_ns: int, now_us: int) -> None:
+        """Resend what is unanswered, and fail what is overdue."""
+        room = self._room
+        for activation, errand, why in room.fold.activations.overdue(now_ns, now_us):
+            self.end(activation, errand, Result.FAIL, why)
+            if errand.order.action is Action.START:
+                room.trouble(FAILED, errand.siren, True)
+        for _, errand in room.fold.activations.due(now_ns, now_us, self._jitter()):
+            room.outgoing.append(Outgoing(0, errand.node, errand.data))
+            room.notify()
+
+    def end(self, activation: Activation, errand: Errand, result: Result, why: str) -> None:
+        """The order's end, without the node's word."""
+        self._room.journal.append(Record.OUTCOME, [activation.number, errand.siren, str(result), why])
+        self._room.fold.activations.end(errand, result, why)
+
+    def withdraw(self, sirens: frozenset[str], incident: bytes | None) -> None:
+        """A stop is on its way: no start of these sirens (None: of any incident) is sent again."""
+        for activation, errand in self._room.fold.activations.pending():
+            same = incident is None or errand.order.core.incident == incident
+            if errand.siren in sirens and same and errand.order.action is Action.START:
+                self.end(activation, errand, Result.FAIL, "stopped")
+
+    def check_mode(self, mode: Mode) -> None:
+        """BuciumError when orders of this mode cannot be signed here."""
+        if mode not in self._room.keys:
+            raise BuciumError(f"this controller has no {mode.name.lower()} key; see [keys] in controller.toml")

@@ -1,0 +1,130 @@
+"""Start-up is recovery: the last snapshot, and each row after it, folded into the room (design §2.2).
+
+A row says what was found, so nothing is judged, verified or decided again: a key revoked since then changes no history.
+"""
+
+from typing import Any
+
+from cython_ext import Level
+from lanes.envelope import peek
+from lanes.keys import Mode
+from lanes.reports import Event, ReceiptData, State
+
+from .activation import Result
+from .alarm_record import Alarm
+from .approvals import Yes, unpack_request
+from .changes import AlarmChange
+from .policy import Decision
+from .records import Record, Row
+from .room import Room
+
+
+def recover(room: Room) -> int:
+    """Rebuild the room from its journal; the number of rows that were read. Blocks for the disk."""
+    after, count = 0, 0
+    snapshot = room.journal.last_snapshot()
+    if snapshot is not None:
+        after = snapshot[0]
+        room.restore(snapshot[1])
+    for row in room.journal.rows(after):
+        replay(room, row)
+        count += 1
+    return count
+
+
+def replay(room: Room, row: Row) -> None:
+    """Fold one row in."""
+    value: Any = row.value
+    match row.kind:
+        case Record.START:
+            room.ordinal = value[0]
+        case Record.EVENT:
+            _event(room, row, *value)
+        case Record.STATE:
+            _state(room, row, *value)
+        case Record.UNUSABLE:
+            _unusable(room, *value)
+        case Record.ALARM:
+            room.untold[row.seq] = AlarmChange.unpack(value[0])
+            _alarm(room, value[1])
+        case Record.KEPT:
+            _alarm(room, value[0])
+        case Record.DECISION:
+            decision = Decision.unpack(value[0])
+            room.stand((decision.alarm.zone, decision.alarm.hazard, Mode(value[1])), decision)
+        case Record.TOLD:
+            room.untold.pop(value[0], None)
+        case Record.TROUBLE:
+            code, subject, source, on = value
+            room.troubles.put(code, subject, source, on, row.wall_us)
+        case Record.ORDER:
+            _order(room, *value)
+        case Record.OUTCOME:
+            _outcome(room, *value)
+        case Record.ACT | Record.REQUEST | Record.APPROVAL | Record.CLOSED:
+            _person(room, row.kind, value)
+        case _:
+            return
+
+
+def _event(room: Room, row: Row, data: bytes, mode: int, live: bool) -> None:
+    envelope = peek(data)
+    node = room.fold.registry.nodes.get(envelope.issuer) if envelope else None
+    if envelope is None or node is None:
+        return  # of a node that the plan no longer names
+    event = Event.unpack(envelope.body)
+    if node.has(event.ledger, event.seq):
+        return
+    now_us, now_ns = row.wall_us, row.monotonic_ns
+    room.fold.event(node, envelope, event, data, mode=Mode(mode), live=live, now_us=now_us, at_ns=now_ns)
+    if isinstance(event.data, ReceiptData):
+        room.fold.answer(node.id, event.data, now_ns)
+
+
+def _state(room: Room, row: Row, data: bytes, mode: int) -> None:
+    envelope = peek(data)
+    node = room.fold.registry.nodes.get(envelope.issuer) if envelope else None
+    if envelope is not None and node is not None:
+        state, now_us, now_ns = State.unpack(envelope.body), row.wall_us, row.monotonic_ns
+        room.fold.state(node, envelope, state, data, mode=Mode(mode), now_us=now_us, now_ns=now_ns)
+
+
+def _unusable(room: Room, data: bytes, _why: str, node_id: str, ledger: bytes, seq: int) -> None:
+    node = room.fold.registry.nodes.get(node_id)
+    if node is not None and not node.has(ledger, seq):
+        room.fold.unusable(node, ledger, seq, data)
+
+
+def _alarm(room: Room, packed: bytes) -> None:
+    alarm = Alarm.unpack(packed)
+    room.book.put(alarm)
+    room.forget(alarm)
+
+
+def _order(room: Room, number: int, siren: str, data: bytes, alarm: str, level: int, by: str) -> None:
+    view = room.fold.registry.sirens.get(siren)
+    if view is not None:
+        room.take_order(number, siren, view.node, data, (alarm, Level(level), by))
+
+
+def _outcome(room: Room, number: int, siren: str, result: str, why: str) -> None:
+    activation = room.fold.activations.get(number)
+    errand = activation.errands.get(siren) if activation else None
+    if errand is not None:
+        room.fold.activations.end(errand, Result(result), why)
+
+
+def _person(room: Room, kind: Record, value: list[Any]) -> None:
+    match kind:
+        case Record.ACT:
+            room.used[value[1]] = value[2]
+        case Record.REQUEST:
+            room.requests.put(unpack_request(value))
+        case Record.APPROVAL:
+            data, once, digest, person, centre, not_after_us = value
+            room.used[once] = not_after_us
+            request = room.requests.get(digest)
+            if request is not None:
+                room.requests.approve(request, Yes(person, centre, not_after_us, data))
+        case _:
+            room.requests.close(value[0])

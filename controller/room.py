@@ -1,0 +1,212 @@
+"""The room: everything the controller knows, as the journal tells it, and the one way to add to it.
+
+    a report, an act, a tick ─► hearing · acting · deciding ─► rows in the journal ─► this state
+                                                                    └─ durable ─► acks, orders, dispatch (lane.py, teller.py)
+
+State changes at once, in the loop, without waiting; what goes out waits for the rows that it rests on. At start the state is the
+last snapshot and the rows after it. Nothing here is live after a restart until a node has said so again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from cython_ext import BuciumError, Clock, Hazard, Level
+from lanes.envelope import BOOT_BYTES, Envelope, Kind, seal
+from lanes.keys import Mode, SigningKey
+from lanes.orders import Action
+from lanes.planfile import SignedPlan
+
+from .alarm_record import Alarm
+from .alarms import Book, Moved
+from .approvals import Requests
+from .changes import AlarmChange
+from .fold import Fold
+from .journal import Journal
+from .policy import Decision
+from .records import Record, Row
+from .troubles import Troubles
+
+SOFTWARE: Final = "bucium 0.1"
+SNAPSHOT_ROWS: Final = 5_000  # rows replayed at start take some 50 µs each: within a second
+ORDINAL_SHIFT: Final = 32  # counters of one process start: 4 · 10^9 messages
+POLICY: Final = "policy"
+BARRED: Final = frozenset({"vetoed", "stopped"})  # reasons of decisions that bind later ones
+
+
+Place = tuple[str, Hazard, Mode]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A signed message for a node, to be sent once row `seq` is durable."""
+
+    seq: int
+    node: str
+    data: bytes
+
+
+class Room:
+    """The state of one controller. `notify` is called when something waits to go out."""
+
+    def __init__(
+        self,
+        *,
+        signed: SignedPlan,
+        journal: Journal,
+        keys: Mapping[Mode, SigningKey],
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        if Mode.LIVE not in keys:
+            raise BuciumError("a controller needs its live signing key")
+        self.signed = signed
+        self.plan = signed.plan
+        self.journal = journal
+        self.keys = keys
+        self.clock = clock
+        self.boot = entropy(BOOT_BYTES)
+        self.entropy = entropy
+        self.fold = Fold(signed)
+        self.book = Book()
+        self.requests = Requests()
+        self.troubles = Troubles(self._note_trouble)
+        self.decided: dict[Place, Decision] = {}
+        self.barred: dict[bytes, tuple[Level, str]] = {}  # incident → no automatic sound up to this Level, and why
+        self.ordered: dict[bytes, Level] = {}  # incident → the Level that policy has ordered for
+        self.used: dict[bytes, int] = {}  # acts and approvals that have counted → their not-after
+        self.untold: dict[int, AlarmChange] = {}  # journal row → change not yet in dispatch's outbox
+        self.outgoing: deque[Outgoing] = deque()
+        self.notify: Callable[[], None] = lambda: None
+        self.ordinal = 0
+        self._counter = 0
+        self.snapshot_seq = 0
+
+    # Adding to it.
+
+    def moved(self, moved: Moved | None) -> Moved | None:
+        """Journal an alarm's change; what others must hear of it waits in `untold`."""
+        if moved is None:
+            return None
+        alarm, change = moved.alarm, moved.change
+        if change is None:
+            self.journal.append(Record.KEPT, [alarm.pack()])
+        else:
+            self.untold[self.journal.append(Record.ALARM, [change.pack(), alarm.pack()]).seq] = change
+        self.forget(alarm)
+        self.notify()
+        return moved
+
+    def forget(self, alarm: Alarm) -> None:
+        """What was decided of an alarm goes with it."""
+        place = (alarm.id.zone, alarm.id.hazard, alarm.mode)
+        if self.book.at(*place) is None:
+            self.decided.pop(place, None)
+            self.barred.pop(alarm.incident, None)
+            self.ordered.pop(alarm.incident, None)
+
+    def decide(self, place: Place, decision: Decision) -> Row:
+        """Journal a decision and let it stand."""
+        row = self.journal.append(Record.DECISION, [decision.pack(), int(place[2])])
+        self.stand(place, decision)
+        return row
+
+    def stand(self, place: Place, decision: Decision) -> None:
+        self.decided[place] = decision
+        if decision.reason in BARRED:
+            self.barred[decision.incident] = decision.level, decision.reason
+
+    def trouble(self, code: str, subject: str, on: bool, source: str = "") -> None:
+        if self.troubles.set(code, subject, on, self.clock.wall_us(), source):
+            self.notify()
+
+    def _note_trouble(self, code: str, subject: str, source: str, on: bool) -> None:
+        self.journal.append(Record.TROUBLE, [code, subject, source, on])
+
+    def told(self, seq: int) -> None:
+        """Dispatch has the change of row `seq` on its own disk."""
+        if self.untold.pop(seq, None) is not None:
+            self.journal.append(Record.TOLD, [seq])
+
+    # Signing.
+
+    def next_counter(self) -> int:
+        """Rises for the life of the controller: the ordinal of this start, and a count within it."""
+        self._counter += 1
+        return (self.ordinal << ORDINAL_SHIFT) | self._counter
+
+    def seal(self, kind: Kind, addressee: str, body: Any, *, mode: Mode = Mode.LIVE, not_after_us: int = 0) -> bytes:
+        """The body in an envelope of ours. BuciumError when we have no key of the mode."""
+        key = self.keys.get(mode)
+        if key is None:
+            raise BuciumError(f"this controller has no {mode.name.lower()} key; see [keys] in controller.toml")
+        plan, now_us = self.plan, self.clock.wall_us()
+        counter = self.next_counter()
+        envelope = Envelope(
+            kind, plan.controller, addressee, self.boot, counter, now_us, plan.version, 0, body, not_after_us
+        )
+        return seal(envelope, key)
+
+    # Start and snapshots (recovery.py rebuilds).
+
+    def begin(self) -> None:
+        """Write that we have started; from now on counters are above every earlier one."""
+        self.ordinal += 1
+        plan = self.signed
+        self.journal.append(Record.START, [self.ordinal, self.boot, plan.digest, plan.plan.version, SOFTWARE])
+        self.snapshot_seq = self.journal.seq
+        self.fold.begin(self.clock.monotonic_ns())
+        for alarm in list(self.book):
+            parts = tuple(replace(part, live=False) for part in alarm.parts)
+            self.book.put(replace(alarm, parts=parts))
+
+    def maybe_snapshot(self) -> None:
+        """Keep a snapshot when enough rows have come since the last."""
+        if self.journal.seq - self.snapshot_seq >= SNAPSHOT_ROWS:
+            self.snapshot()
+
+    def snapshot(self) -> None:
+        self.snapshot_seq = self.journal.seq
+        self.journal.snapshot(self.pack())
+
+    def pack(self) -> dict[str, Any]:
+        """The state as a document: all that a restart must know."""
+        fold = self.fold
+        return {
+            "ordinal": self.ordinal,
+            "registry": fold.registry.pack(),
+            "points": fold.points.pack(),
+            "activations": fold.activations.pack(),
+            "book": self.book.pack(),
+            "requests": self.requests.pack(),
+            "troubles": self.troubles.pack(),
+            "decided": [[zone, int(h), int(m), d.pack()] for (zone, h, m), d in self.decided.items()],
+            "barred": [[incident, int(level), why] for incident, (level, why) in self.barred.items()],
+            "ordered": [[incident, int(level)] for incident, level in self.ordered.items()],
+            "used": [[once, until] for once, until in self.used.items()],
+            "untold": [[seq, change.pack()] for seq, change in self.untold.items()],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.ordinal = state["ordinal"]
+        self.fold.registry.restore(state["registry"])
+        self.fold.points.restore(state["points"])
+        self.fold.activations.restore(state["activations"])
+        self.book.restore(state["book"])
+        self.requests.restore(state["requests"])
+        self.troubles.restore(state["troubles"])
+        self.decided = {(z, Hazard(h), Mode(m)): Decision.unpack(d) for z, h, m, d in state["decided"]}
+        self.barred = {incident: (Level(level), why) for incident, level, why in state["barred"]}
+        self.ordered = {incident: Level(level) for incident, level in state["ordered"]}
+        self.used = {once: until for once, until in state["used"]}  # noqa: C416 - pairs, as lists
+        self.untold = {seq: AlarmChange.unpack(change) for seq, change in state["untold"]}
+
+    def take_order(self, number: int, siren: str, node: str, data: bytes, heads: tuple[str, Level, str]) -> None:
+        """An order that stands in the journal becomes part of its activation."""
+        described = self.plan.siren(siren)
+        errand = self.fold.activations.add(number, siren, node, data, described is not None and described.proof, heads)
+        _, level, by = heads
+        if by == POLICY and errand.order.action is Action.START:
+            incident = errand.order.core.incident
+            self.ordered[incident] = max(level, self.ordered.get(incident, Level.NORMAL))

@@ -1,0 +1,110 @@
+"""What time alone brings, four times a second: resends, veto times, mutes that end, silent nodes, heads and snapshots."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from cython_ext import NS_PER_S
+
+from .acting import Acting
+from .deciding import Deciding
+from .lane import Lane
+from .ordering import Ordering
+from .refusals import Refusals
+from .room import Room
+from .watchdog import Watchdog
+
+TICK_S: Final = 0.25
+SLOW_NS: Final = NS_PER_S
+NEVER_SEEN_NS: Final = 60 * NS_PER_S  # after our start: a node of the plan that nobody has ever heard
+SIREN_SILENT_NS: Final = 20 * NS_PER_S  # reliability.md I5
+SENSOR_SILENT_NS: Final = 90 * NS_PER_S
+HEAD_NS: Final = 60 * NS_PER_S
+HEAD_ROWS: Final = 1_000
+KEEP_TROUBLE_US: Final = 24 * 3_600_000_000
+PASSING: Final = frozenset(
+    {"ledger-new", "report-unusable", "ledger-gaps", "host-duplicate"}
+)  # said once, shown for a day
+
+
+class Upkeep:
+    """Runs until cancelled."""
+
+    def __init__(
+        self,
+        room: Room,
+        *,
+        ordering: Ordering,
+        deciding: Deciding,
+        acting: Acting,
+        watchdog: Watchdog,
+        lane: Lane,
+        refusals: Refusals,
+    ) -> None:
+        self._room = room
+        self._quick: tuple[Callable[[int, int], None], ...] = (
+            ordering.tick,
+            lambda now_ns, _: deciding.tick(now_ns),
+            lambda now_ns, _: watchdog.tick(now_ns),
+        )
+        self._slow: tuple[Callable[[int, int], None], ...] = (
+            lambda _, now_us: acting.tick(now_us),
+            lambda now_ns, _: refusals.tick(now_ns),
+            lambda now_ns, _: lane.tick(now_ns),
+            self._mutes,
+            self._silence,
+            self._passing,
+            self._keep,
+        )
+        self._deciding = deciding
+        now_ns = room.clock.monotonic_ns()
+        self._began_ns = self._slow_ns = self._head_ns = now_ns
+        self._head_seq = room.journal.seq
+
+    async def run(self) -> None:
+        while True:
+            self.tick()
+            await asyncio.sleep(TICK_S)
+
+    def tick(self) -> None:
+        """One look at the clock."""
+        now_ns, now_us = self._room.clock.monotonic_ns(), self._room.clock.wall_us()
+        for each in self._quick:
+            each(now_ns, now_us)
+        if now_ns - self._slow_ns >= SLOW_NS:
+            self._slow_ns = now_ns
+            for each in self._slow:
+                each(now_ns, now_us)
+
+    def _mutes(self, _: int, now_us: int) -> None:
+        for moved in self._room.book.expire(now_us):
+            self._room.moved(moved)
+            alarm = moved.alarm
+            self._deciding.consider((alarm.id.zone, alarm.id.hazard, alarm.mode))
+
+    def _silence(self, now_ns: int, _: int) -> None:
+        """No evidence is not good news: a node that says nothing is Trouble."""
+        room = self._room
+        with_siren = {view.node for view in room.fold.registry.sirens.values()}
+        for node in room.fold.registry.nodes.values():
+            heard_ns = self._began_ns if node.heard_ns is None else node.heard_ns
+            limit_ns = SIREN_SILENT_NS if node.id in with_siren else SENSOR_SILENT_NS
+            if not node.heard_us:
+                room.trouble("node-never-seen", node.id, now_ns - self._began_ns > NEVER_SEEN_NS)
+            else:
+                room.trouble("node-never-seen", node.id, False)
+                room.trouble("node-silent", node.id, now_ns - heard_ns > limit_ns)
+
+    def _passing(self, _: int, now_us: int) -> None:
+        for standing in [each for each in self._room.troubles if each.code in PASSING]:
+            if now_us - standing.since_us > KEEP_TROUBLE_US:
+                self._room.trouble(standing.code, standing.subject, False, standing.source)
+
+    def _keep(self, now_ns: int, _: int) -> None:
+        """A signed head for what has come since the last, and a snapshot when enough has."""
+        journal = self._room.journal
+        rows = journal.seq - self._head_seq
+        if rows > 1 and (rows >= HEAD_ROWS or now_ns - self._head_ns >= HEAD_NS):
+            journal.sign_head()
+            self._head_seq, self._head_ns = journal.seq, now_ns
+        self._room.maybe_snapshot()

@@ -1,0 +1,141 @@
+"""The controller's own Panel over the telemetry: judge of what no node can see alone, and watchdog over the rest (design §2.3).
+
+    a vote over points of several nodes    its verdict is the controller's own: it raises and clears
+    everything else                        the node's events are authoritative. The Panel may add a raise, marked, when the node's
+                                           own has not come within 2 s; it never clears what a node said. A difference of more
+                                           than 10 s is Trouble
+
+The event key of a verdict of ours is (controller, journal id, seq of its row). What it raised without a node's signature sounds
+nothing by itself: an order needs evidence that nodes have signed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from cython_ext import NS_PER_S, Cause, Level, Reason, Transition, Trouble
+from cython_ext.panel import Panel
+from cython_ext.wire_data import AliasTable
+from cython_ext.wire_feed import feed_wire
+from lanes.identity import EventKey
+from lanes.keys import Mode
+from lanes.plan import Point
+
+from .changes import Reading
+from .deciding import Deciding
+from .fold import owns
+from .records import Record
+from .room import Room
+
+ADD_AFTER_NS: Final = 2 * NS_PER_S  # telemetry is quicker than a commit at the node and one here
+DIFFER_NS: Final = 10 * NS_PER_S  # design §2.3
+SETTLE_NS: Final = 60 * NS_PER_S  # after a start: births, and the Panel's own delays
+LOOK_NS: Final = NS_PER_S
+BLIND: Final = Trouble.MISSING | Trouble.STALE
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A judged point whose node sees it otherwise than we do."""
+
+    since_ns: int
+    added: bool = False
+
+
+@dataclass(slots=True)
+class Watchdog:
+    """Feeds the Panel and carries its verdicts to the alarms."""
+
+    room: Room
+    deciding: Deciding
+    panel: Panel = field(init=False)
+    _own: tuple[bool, ...] = field(init=False)
+    _differs: dict[int, _Watch] = field(init=False, default_factory=dict)
+    _began_ns: int = field(init=False)
+    _looked_ns: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        plan = self.room.plan
+        self._began_ns = self._looked_ns = self.room.clock.monotonic_ns()
+        self.panel = Panel(plan.panel(None), self._began_ns)
+        nodes = {point.node for point in plan.points}
+        self._own = tuple(not any(owns(plan, node, judged) for node in nodes) for judged in plan.judged_ids)
+
+    def feed(self, payload: bytes, table: AliasTable, now_ns: int) -> None:
+        """A telemetry payload. WireError when it cannot be read with its table."""
+        for transition in feed_wire(self.panel, payload, table, now_ns):
+            self._said(transition)
+
+    def tick(self, now_ns: int) -> None:
+        """What time alone brings: the Panel's deadlines, late raises, differences."""
+        deadline_ns = self.panel.next_deadline_ns()
+        if deadline_ns is not None and deadline_ns <= now_ns:
+            for transition in self.panel.advance(now_ns):
+                self._said(transition)
+        if now_ns - self._looked_ns >= LOOK_NS:
+            self._looked_ns = now_ns
+            for index in range(len(self._own)):
+                if not self._own[index]:
+                    self._compare(index, now_ns)
+            if now_ns - self._began_ns >= SETTLE_NS:
+                self._settle()
+
+    def _said(self, transition: Transition) -> None:
+        index = transition.point
+        if transition.cause in (Cause.TROUBLE_RAISED, Cause.TROUBLE_CLEARED):
+            return  # the point's own node says so too; a lost node is the registry's Trouble
+        if self._own[index]:
+            self._verdict(index, transition.cause, transition.was, transition.level, transition.reason, watched=False)
+        elif transition.level < transition.was and self._held(index) > transition.level:
+            self._verdict(index, transition.cause, transition.was, transition.level, transition.reason, watched=True)
+
+    def _held(self, index: int) -> Level:
+        """The Level that our own marked raise of this point still holds."""
+        judged = self.room.plan.judged_ids[index]
+        parts = (part for alarm in self.room.book for part in alarm.parts)
+        return max((p.reading.level for p in parts if p.watched and p.reading.point == judged), default=Level.NORMAL)
+
+    def _verdict(self, index: int, cause: Cause, was: Level, level: Level, reason: Reason, *, watched: bool) -> None:
+        """Journal it, and take it to the alarms of its zones."""
+        room, judged = self.room, self.room.plan.judged_ids[index]
+        value, trouble, now_us = self.panel.value(index), self.panel.trouble(index), room.clock.wall_us()
+        numbers = [int(cause), int(was), int(level), value, int(reason), int(trouble)]
+        row = room.journal.append(Record.WATCHDOG, [judged, *numbers, not watched])
+        key = EventKey(room.plan.controller, room.journal.id, row.seq)
+        reading = Reading(key, judged, value, level, reason, trouble, now_us)
+        item = room.plan.judged(judged)
+        if isinstance(item, Point) and not item.alone:
+            return
+        hazard = room.plan.hazard_of(judged)
+        for zone in room.plan.zones_of(judged):
+            moved = room.book.read(zone, hazard, reading, mode=Mode.LIVE, live=True, now_us=now_us, watched=watched)
+            room.moved(moved)
+            self.deciding.consider((zone, hazard, Mode.LIVE))
+
+    def _compare(self, index: int, now_ns: int) -> None:
+        """Our verdict against the node's word."""
+        room, judged = self.room, self.room.plan.judged_ids[index]
+        ours, theirs = self.panel.level(index), room.fold.points.level(judged)
+        if ours == theirs or self.panel.trouble(index) & BLIND:
+            if self._differs.pop(index, None) is not None:
+                room.trouble("watchdog-differs", judged, False)
+            return
+        watch = self._differs.setdefault(index, _Watch(now_ns))
+        if now_ns - watch.since_ns >= DIFFER_NS:
+            room.trouble("watchdog-differs", judged, True)
+        if ours > theirs and now_ns - watch.since_ns >= ADD_AFTER_NS and self._held(index) < ours:
+            watch.added = True
+            self._verdict(index, Cause.RAISED, theirs, ours, Reason.THRESHOLD, watched=True)
+
+    def _settle(self) -> None:
+        """Raises of ours from before a restart, which our Panel, now in sight of the points, does not see any more."""
+        room = self.room
+        ids = room.plan.judged_ids
+        for alarm in list(room.book):
+            for part in alarm.parts:
+                if part.reading.key.node != room.plan.controller or part.reading.point not in ids:
+                    continue
+                index = ids.index(part.reading.point)
+                level = self.panel.level(index)
+                if level < part.reading.level and not self.panel.trouble(index) & BLIND:
+                    was = part.reading.level
+                    self._verdict(index, Cause.LOWERED, was, level, Reason.RESTART, watched=part.watched)
