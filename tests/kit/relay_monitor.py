@@ -48,6 +48,8 @@ class RelayMonitor:
     def permit(self, line: str, now_ns: int, max_s: float, within_s: float = 60.0) -> Permit:
         """A valid order has just been given."""
         given = Permit(line, now_ns, now_ns + int(within_s * NS), int(max_s * NS))
+        if line in self._on:  # it takes the siren over without an edge
+            given.began_ns = now_ns
         self.permits.append(given)
         return given
 
@@ -92,7 +94,8 @@ class RelayMonitor:
             return
         if at_ns - on_ns > CONTINUOUS_NS + SPARE_NS:
             self._find(line, at_ns, f"closed for {(at_ns - on_ns) / NS:.2f} s without a pause")
-        own = [p for p in self.permits if p.line == line and p.began_ns is not None and p.began_ns <= on_ns]
+        begun = [p for p in self.permits if p.line == line and p.began_ns is not None]
+        own = [p for p in begun if p.began_ns is not None and p.began_ns + p.max_ns >= on_ns]
         limit_ns = max((p.began_ns + p.max_ns for p in own if p.began_ns is not None), default=on_ns)
         if own and at_ns > limit_ns + SPARE_NS:
             self._find(line, at_ns, f"closed {(at_ns - limit_ns) / NS:.2f} s after its maximum")

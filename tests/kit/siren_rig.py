@@ -1,7 +1,7 @@
 """A node's sirens on a simulated board, with the relay monitor on its lines: real drivers, real store, virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from firmware_bridge.gpio.device import Gpio
 from firmware_bridge.gpio.simulated import Board, Edge, SimulatedChip
 from firmware_bridge.settings import DeviceSettings, GpioBus, SirenSettings
 from lanes.reports import ReceiptData, Stage
-from lanes.store import run_here
 from tests.kit.clock import ManualClock
 from tests.kit.orders import BOOT, NODE, Maker, siren_plan
 from tests.kit.relay_monitor import RelayMonitor
@@ -30,6 +29,39 @@ def clock_of() -> ManualClock:
     return clock
 
 
+class Chip(SimulatedChip):
+    """A board whose relays can be made to fail (`dead`) or to hang (`hangs`) when they are written."""
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board)
+        self.dead: set[bool] = set()  # levels that cannot be written
+        self.hangs = False
+
+    async def write(self, line: str, high: bool) -> None:
+        if self.hangs and high:
+            await asyncio.sleep(10_000)
+        if high in self.dead:
+            raise OSError("the relay does not answer")
+        await super().write(line, high)
+
+
+class Disk:
+    """The runner of the store: how long a commit takes, and whether it works."""
+
+    def __init__(self) -> None:
+        self.takes_s = 0.0
+        self.fails = False
+        self.commits = 0
+
+    async def __call__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if self.takes_s:
+            await asyncio.sleep(self.takes_s)
+        if self.fails:
+            raise OSError(5, "Input/output error")
+        self.commits += 1
+        return function(*args, **kwargs)
+
+
 class Rig:
     """What a test holds. `deaf`: relays whose siren does not sound; its feedback stays open."""
 
@@ -43,7 +75,8 @@ class Rig:
         self.recording.set()
         self.make = Maker(clock)
         board.watch(self._edge)
-        self.chip = SimulatedChip(board)
+        self.chip = Chip(board)
+        self.disk = Disk()
         self.bridge = Bridge(
             [GpioBus(type="gpio", id="board", chip="simulated")],
             [_device()],
@@ -52,7 +85,7 @@ class Rig:
             make_bus=lambda settings, c, _base: Gpio(settings, self.chip, c),  # type: ignore[arg-type]
         )
         self.store = OrderStore(
-            folder / "orders.db", anchor=folder / "orders.anchor", clock=clock, runner=run_here, entropy=_entropy
+            folder / "orders.db", anchor=folder / "orders.anchor", clock=clock, runner=self.disk, entropy=_entropy
         )
         plan = siren_plan()
         self.sirens = Sirens(
@@ -104,7 +137,7 @@ class Rig:
     def lawful(self) -> None:
         """The relay monitor has found nothing."""
         self.monitor.check(self.clock.monotonic_ns())
-        assert not self.monitor.findings
+        assert not self.monitor.findings, self.monitor.findings
 
 
 @asynccontextmanager
