@@ -91,7 +91,7 @@ TABLE: Final[Mapping[tuple[Phase, Cue], tuple[Phase, Stage | None]]] = {
     (P.IDLE, C.INTRUDER): (P.ROGUE, Stage.UNORDERED),
     (P.FAILED, C.INTRUDER): (P.ROGUE, Stage.UNORDERED),
     (P.HELD, C.INTRUDER): (P.ROGUE, Stage.UNORDERED),
-    (P.ROGUE, C.QUIET): (P.IDLE, None),
+    (P.ROGUE, C.QUIET): (P.IDLE, Stage.DONE),
 }
 BUSY: Final = frozenset({P.ACCEPTED, P.ARMED, P.SOUNDING, P.UNPROVEN})
 RESTING: Final = frozenset({P.IDLE, P.FAILED, P.HELD, P.ROGUE})

@@ -6,7 +6,7 @@ from typing import Final
 
 from cython_ext import Clock
 from lanes.orders import Action
-from lanes.reports import Stage
+from lanes.reports import ReceiptData, Stage
 
 from .orders import OpenOrder
 
@@ -15,10 +15,11 @@ KNOWN_MAX: Final = 256  # orders whose repeat is known as such; each costs 200 b
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a repeat is answered. `stage` None: nothing, for the order itself still waits to be judged."""
+    """What a repeat is answered: what was told last. `stage` None: nothing yet, the order still waits to be judged."""
 
     stage: Stage | None
-    reason: str = "repeat"
+    reason: str = ""
+    measured: bool = False
 
 
 class Repeats:
@@ -38,13 +39,17 @@ class Repeats:
         """This order is on its way to be judged."""
         self._set(reference, Answer(None))
 
-    def answered(self, reference: bytes, stage: Stage, reason: str = "repeat") -> None:
-        """What became of it. With several sirens the best answer stands: one that sounds before one that refused."""
+    def answered(self, reference: bytes, stage: Stage, reason: str, *, measured: bool = False) -> None:
+        """What was told of it last. With several sirens a refusal does not hide what the others do."""
         before = self._known.get(reference)
         if stage is Stage.REFUSED and before is not None and before.stage not in (None, Stage.REFUSED):
             return
-        said = Stage.ALREADY if stage is Stage.ACCEPTED else stage
-        self._set(reference, Answer(said, str(reason)))
+        self._set(reference, Answer(stage, str(reason), measured))
+
+    def told(self, receipt: ReceiptData) -> None:
+        """A step of a siren, of an order that is known here."""
+        if receipt.order in self._known:
+            self.answered(receipt.order, receipt.stage, receipt.reason, measured=receipt.measured)
 
     def forget(self, reference: bytes) -> None:
         """It may be tried again as it is."""

@@ -68,7 +68,7 @@ class Sirens:
                 drivers[siren.id],
                 clock=clock,
                 store=store,
-                tell=self.answers.tell,
+                tell=self._step,
                 changed=self._dirty.set,
             )
             for siren in self._standing.sirens.values()
@@ -154,7 +154,6 @@ class Sirens:
                 self._refuse(verdict)
         if not accepted:
             return
-        self._repeats.answered(opened.reference, Stage.STOPPED)
         core = opened.order.core
         self._store.stop(accepted, moment, self._standing.plan.stop_hold_s)
         stopped: dict[str, bool] = {}  # siren → whether something was ended
@@ -218,7 +217,6 @@ class Sirens:
                 self._store.finish(activation, sounded=False)
                 self._refuse(refuse(opened, Why.STORE, str(error), one.siren.id), final=False)
             return
-        self._repeats.answered(opened.reference, Stage.ACCEPTED)
         for one, activation in chosen:
             self._begin(one, activation)
 
@@ -272,7 +270,6 @@ class Sirens:
         except StoreError as error:
             self._refuse(refuse(opened, Why.STORE, str(error), opened.order.siren), final=False)
             return
-        self._repeats.answered(opened.reference, Stage.ACCEPTED)
         for one in accepted:
             sounder = self.sounders.get(one.siren.id)
             why = sounder.check(opened.order, opened.reference) if sounder else Why.UNSUPPORTED
@@ -340,18 +337,23 @@ class Sirens:
     # Answering.
 
     def _tell(self, siren: str, reference: bytes, incident: bytes, stage: Stage, reason: str) -> None:
-        self.answers.tell(ReceiptData(siren, reference, stage, reason, incident, self._store.order_epoch))
+        self._step(ReceiptData(siren, reference, stage, reason, incident, self._store.order_epoch))
+
+    def _step(self, receipt: ReceiptData) -> None:
+        self._repeats.told(receipt)
+        self.answers.tell(receipt)
 
     def _already(self, opened: OpenOrder, already: Already) -> None:
-        self._repeats.answered(opened.reference, Stage.ALREADY)
+        self._repeats.answered(opened.reference, Stage.ALREADY, already.why)
         incident = opened.order.core.incident
         self._limited(already.siren, opened.reference, incident, Stage.ALREADY, already.why, known=True)
 
     def _repeat(self, opened: OpenOrder, answer: Answer) -> None:
         """It changes nothing, and is answered as before."""
         if answer.stage is not None:
-            incident = opened.order.core.incident
-            self._limited(opened.order.siren, opened.reference, incident, answer.stage, answer.reason, known=False)
+            core, epoch = opened.order.core, self._store.order_epoch
+            heads = (opened.order.siren, opened.reference, answer.stage, answer.reason)
+            self.answers.refuse(ReceiptData(*heads, core.incident, epoch, answer.measured), known=False)
 
     def _refuse(self, refused: Refused, *, final: bool = True) -> None:
         if refused.why is Why.HELD and refused.level is not Level.NORMAL:

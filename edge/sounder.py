@@ -304,7 +304,7 @@ class Sounder:
         if not status.proof.sounding:
             self._was_silent = True
             self._mark(SirenTrouble.UNORDERED, on=False)
-            self._cue(Cue.QUIET, None, "")
+            self._cue(Cue.QUIET, None, "quiet")
         elif self._clock.monotonic_ns() - self._rested_ns >= COAST_S * NS_PER_S:
             await self._look_again()
 
