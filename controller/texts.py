@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Final, Literal
@@ -74,6 +74,7 @@ def instant(at_us: int) -> datetime:
     return datetime.fromtimestamp(min(max(at_us, 0), LATEST_US) / 1e6, UTC)
 
 
+@lru_cache(maxsize=256)  # one message says the same few instants in each language
 def moment(at_us: int, timezone: str) -> str:
     """An instant as the zone's people write it: 02.01.2026 05:04:00 +0200, with the offset, since a night may have it twice."""
     try:

@@ -13,6 +13,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from lxml import etree
@@ -95,6 +96,7 @@ def status_of(mode: Mode, root: str) -> str:
     return "Exercise" if mode is Mode.EXERCISE else "Actual"
 
 
+@lru_cache(maxsize=256)  # one message says the same few instants in each language
 def time_of(at_us: int) -> str:
     """An instant as CAP writes it: whole seconds, UTC as -00:00."""
     return texts.instant(at_us // 1_000_000 * 1_000_000).strftime("%Y-%m-%dT%H:%M:%S-00:00")
@@ -103,6 +105,9 @@ def time_of(at_us: int) -> str:
 def reference_of(sender: str, identifier: str, sent_us: int) -> str:
     """How a later message names this one."""
     return f"{sender},{identifier},{time_of(sent_us)}"
+
+
+_PREFIX: Final = f"{{{NAMESPACE}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +138,11 @@ class Author:
         zone = self.zone(change)
         return texts.spoken((zone.name, zone.instructions), self.settings.languages)
 
-    def write(self, change: AlarmChange, language: Language) -> Writing:
-        """The words of `change` in `language`."""
+    def write(self, change: AlarmChange) -> dict[Language, Writing]:
+        """The words of `change` in each language that its zone has."""
+        return {language: self._write(change, language) for language in self.languages(change)}
+
+    def _write(self, change: AlarmChange, language: Language) -> Writing:
         zone = self.zone(change)
         hazard = texts.text(language, texts.code("hazard", change.hazard))
         name = texts.local(zone.name, language, zone.id)
@@ -189,11 +197,11 @@ class Author:
         item = self._points.get(point_id)
         return item.unit if item else ""
 
-    def build(self, change: AlarmChange, place: Place) -> etree._Element:
-        """The message, unsigned. `capcheck.faults` says whether it may be published."""
+    def build(self, change: AlarmChange, place: Place, words: dict[Language, Writing]) -> etree._Element:
+        """The message, unsigned. `capcheck` says whether it may be published."""
         settings = self.settings
         status = status_of(change.mode, self.plan.root)
-        alert = etree.Element(f"{{{NAMESPACE}}}alert", nsmap={None: NAMESPACE})
+        alert = etree.Element(_PREFIX + "alert", nsmap={None: NAMESPACE})
         _add(alert, "identifier", place.identifier)
         _add(alert, "sender", settings.sender)
         _add(alert, "sent", time_of(place.sent_us))
@@ -210,8 +218,8 @@ class Author:
         if place.references:
             _add(alert, "references", " ".join(place.references))
         _add(alert, "incidents", change.alarm_id.incident.hex())
-        for language in self.languages(change):
-            self._info(alert, change, place, language)
+        for language, written in words.items():
+            self._info(alert, change, place, language, written)
         return alert
 
     def _note(self, change: AlarmChange, place: Place, status: str) -> str:
@@ -223,12 +231,13 @@ class Author:
             keys.append("note.renewed")
         return " ".join(texts.text(first, key) for key in keys)
 
-    def _info(self, alert: etree._Element, change: AlarmChange, place: Place, language: Language) -> None:
+    def _info(
+        self, alert: etree._Element, change: AlarmChange, place: Place, language: Language, words: Writing
+    ) -> None:
         over = place.type is MessageType.CANCEL
         level = Level.NORMAL if over else change.level
         meaning = MEANING[level]
-        words = self.write(change, language)
-        info = etree.SubElement(alert, f"{{{NAMESPACE}}}info")
+        info = etree.SubElement(alert, _PREFIX + "info")
         _add(info, "language", language)
         _add(info, "category", CATEGORY[change.hazard])
         _add(info, "event", words.event)
@@ -265,7 +274,7 @@ class Author:
 
     def _area(self, info: etree._Element, change: AlarmChange, language: Language) -> None:
         zone = self.zone(change)
-        area = etree.SubElement(info, f"{{{NAMESPACE}}}area")
+        area = etree.SubElement(info, _PREFIX + "area")
         _add(area, "areaDesc", texts.local(zone.name, language, zone.id))
         if zone.polygon:
             _add(area, "polygon", " ".join(f"{_plain(lat)},{_plain(lon)}" for lat, lon in zone.polygon))
@@ -282,11 +291,11 @@ def write(alert: etree._Element) -> bytes:
 
 
 def _add(parent: etree._Element, name: str, text: str) -> None:
-    etree.SubElement(parent, f"{{{NAMESPACE}}}{name}").text = _CONTROL.sub("\ufffd", text)
+    etree.SubElement(parent, _PREFIX + name).text = text if text.isprintable() else _CONTROL.sub("\ufffd", text)
 
 
 def _pair(parent: etree._Element, element: str, name: str, value: str) -> None:
-    pair = etree.SubElement(parent, f"{{{NAMESPACE}}}{element}")
+    pair = etree.SubElement(parent, _PREFIX + element)
     _add(pair, "valueName", name)
     _add(pair, "value", value)
 

@@ -25,7 +25,8 @@ SIGNATURES: Final = "http://www.w3.org/2000/09/xmldsig#"
 BYTES_MAX: Final = 256 << 10  # four languages with long instructions are 40 KiB; a signature adds 3
 _MANY: Final = 1 << 30
 _FORBIDDEN: Final = re.compile(r"[\s,&<]")
-_DATETIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[-+]\d\d:\d\d")
+_DATETIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[-+]\d\d:\d\d", re.ASCII)
+_DECIMAL: Final = re.compile(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)\s*", re.ASCII)
 _LANGUAGE: Final = re.compile(r"[a-zA-Z]{1,8}(-[a-zA-Z0-9]{1,8})*")
 
 
@@ -56,11 +57,11 @@ def _filled(text: str) -> bool:
 
 
 def _decimal(text: str) -> bool:
-    return re.fullmatch(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)\s*", text) is not None
+    return _DECIMAL.fullmatch(text) is not None
 
 
 def _natural(text: str) -> bool:
-    return re.fullmatch(r"\s*\+?\d+\s*", text) is not None
+    return re.fullmatch(r"\s*\+?\d+\s*", text, re.ASCII) is not None
 
 
 def _uri(text: str) -> bool:
@@ -157,14 +158,19 @@ _FORM: Final[dict[str, tuple[Row, ...]]] = {
 def faults(data: bytes, now_us: int | None = None) -> tuple[Fault, ...]:
     """Every broken rule of a message; empty: it may be published. `now_us` (UTC) adds the rule that it has not expired."""
     root = parse(data)
-    if isinstance(root, Fault):
-        return (root,)
-    found = list(_form(root, "alert"))
+    return (root,) if isinstance(root, Fault) else examine(root, now_us)
+
+
+def examine(root: etree._Element, now_us: int | None = None) -> tuple[Fault, ...]:
+    """As `faults`, for a message that is already an element."""
+    found = list(_form(root, _ALERT))
     if found:
         return tuple(found)  # the rules below rely on the form
-    found += _alert_rules(root)
-    for info in root.iterchildren(_tag("info")):
-        found += _info_rules(info, root, now_us)
+    alert = _facts(root)
+    infos = [(_facts(info), info) for info in root.iterchildren(_PREFIX + "info")]
+    found += _alert_rules(alert, informed=bool(infos))
+    for facts, info in infos:
+        found += _info_rules(facts, info, alert, now_us)
     return tuple(found)
 
 
@@ -179,132 +185,165 @@ def parse(data: bytes) -> etree._Element | Fault:
         return Fault("xml", str(error)[:120])
     if root.getroottree().docinfo.doctype:
         return Fault("doctype", "a CAP message has no document type")
-    if root.tag != _tag("alert"):
+    if root.tag != _PREFIX + "alert":
         return Fault("namespace", f"the root is {str(root.tag)[:80]}, not alert of {NAMESPACE}")
     return root
 
 
-def _tag(name: str) -> str:
-    return f"{{{NAMESPACE}}}{name}"
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One element's rows, ready to be looked up by tag."""
+
+    name: str
+    rows: tuple[Row, ...]
+    place: dict[str, tuple[int, Callable[[str], bool] | str]]
 
 
-def _of(parent: etree._Element, name: str) -> str:
-    return parent.findtext(_tag(name)) or ""
+_PREFIX: Final = f"{{{NAMESPACE}}}"
+_TABLES: Final = {
+    name: _Table(name, rows, {_PREFIX + row[0]: (at, row[3]) for at, row in enumerate(rows)})
+    for name, rows in _FORM.items()
+}
+_ALERT: Final = _TABLES["alert"]
+_XSI: Final = "{http://www.w3.org/2001/XMLSchema-instance}"
 
 
-def _form(parent: etree._Element, table: str) -> Iterator[Fault]:
-    """Order, number and vocabulary of the children of `parent`."""
-    rows = _FORM[table]
-    place = {name: at for at, (name, *_) in enumerate(rows)}
-    counts = [0] * len(rows)
-    reached = 0
+def _facts(parent: etree._Element) -> dict[str, str]:
+    """The first text of each child, by the child's name."""
+    facts: dict[str, str] = {}
     for child in parent.iterchildren():
-        if not isinstance(child.tag, str):
+        if isinstance(child.tag, str):
+            facts.setdefault(child.tag.removeprefix(_PREFIX), child.text or "")
+    return facts
+
+
+def _form(parent: etree._Element, table: _Table) -> Iterator[Fault]:
+    """Order, number and vocabulary of the children of `parent`."""
+    counts = [0] * len(table.rows)
+    reached = 0
+    if not _blank(parent.text):
+        yield Fault("form", f"text stands between the elements of {table.name}")
+    if parent.attrib:
+        yield from _attributes(parent)
+    for child in parent.iterchildren():
+        if not _blank(child.tail):
+            yield Fault("form", f"text stands between the elements of {table.name}")
+        tag = child.tag
+        if not isinstance(tag, str):
             continue  # a comment or processing instruction
-        name = etree.QName(child)
-        if table == "alert" and name.namespace == SIGNATURES:
-            reached = len(rows)
+        if table is _ALERT and tag.startswith(f"{{{SIGNATURES}}}"):
+            reached = len(table.rows)
             continue
-        at = place.get(name.localname) if name.namespace == NAMESPACE else None
-        if at is None:
-            yield Fault("form", f"{name.localname} does not belong into {table}")
+        at, rule = table.place.get(tag, (-1, ""))
+        name = tag.removeprefix(_PREFIX)
+        if at < 0:
+            yield Fault("form", f"{name[:80]} does not belong into {table.name}")
             continue
         if at < reached:
-            yield Fault("form", f"{name.localname} of {table} stands in the wrong place")
+            yield Fault("form", f"{name} of {table.name} stands in the wrong place")
         reached = max(reached, at)
         counts[at] += 1
-        rule = rows[at][3]
         if isinstance(rule, str):
-            yield from _form(child, rule)
-        elif len(child):
-            yield Fault("form", f"{name.localname} has children")
+            yield from _form(child, _TABLES[rule])
+            continue
+        if child.attrib:
+            yield from _attributes(child)
+        if len(child):
+            yield Fault("form", f"{name} has children")
         elif not rule(child.text or ""):
-            yield Fault("value", f"{name.localname} cannot be {(child.text or '')[:60]!r}")
-    for count, (name_, least, most, _) in zip(counts, rows, strict=True):
-        if not least <= count <= most:
-            yield Fault("form", f"{table} has {count} {name_}")
+            yield Fault("value", f"{name} cannot be {(child.text or '')[:60]!r}")
+    for count, row in zip(counts, table.rows, strict=True):
+        if not row[1] <= count <= row[2]:
+            yield Fault("form", f"{table.name} has {count} {row[0]}")
+
+
+def _blank(text: str | None) -> bool:
+    return not text or text.isspace()
+
+
+def _attributes(element: etree._Element) -> Iterator[Fault]:
+    """CAP has no attributes; those of XML Schema itself are allowed."""
+    for name in element.attrib:
+        if not str(name).startswith(_XSI):
+            yield Fault("form", f"attribute {str(name)[:60]} is not CAP's")
 
 
 # ----- the rules beyond the form -----
 
 
-def _alert_rules(alert: etree._Element) -> Iterator[Fault]:
+def _alert_rules(alert: dict[str, str], *, informed: bool) -> Iterator[Fault]:
     for name in ("identifier", "sender"):
-        if _FORBIDDEN.search(_of(alert, name)):
+        if _FORBIDDEN.search(alert[name]):
             yield Fault("characters", f"{name} has a space, comma, '<' or '&'")
-    scope = _of(alert, "scope")
+    scope, kind, note = alert["scope"], alert["msgType"], alert.get("note", "").strip()
     for name, needed_by in (("restriction", "Restricted"), ("addresses", "Private")):
-        if bool(_of(alert, name).strip()) != (scope == needed_by):
+        if bool(alert.get(name, "").strip()) != (scope == needed_by):
             yield Fault("scope", f"{name} is for scope {needed_by}, and needed there")
-    kind = _of(alert, "msgType")
-    references = _of(alert, "references").split()
+    references = alert.get("references", "").split()
     if kind != "Alert" and not references:
         yield Fault("references", f"{kind} refers to no earlier message")
-    own = (_of(alert, "sender"), _of(alert, "identifier"))
     for reference in references:
         parts = reference.split(",")
         if len(parts) != 3 or not all(parts) or instant(parts[2]) is None:
             yield Fault("references", f"{reference[:80]!r} is not sender,identifier,sent")
-        elif (parts[0], parts[1]) == own:
+        elif parts[:2] == [alert["sender"], alert["identifier"]]:
             yield Fault("references", "the message refers to itself")
-    if kind in ("Cancel", "Error") and not _of(alert, "note").strip():
+    if kind in ("Cancel", "Error") and not note:
         yield Fault("note", f"{kind} says in its note why")
-    if _of(alert, "status") == "Exercise" and not _of(alert, "note").strip():
+    if alert["status"] == "Exercise" and not note:
         yield Fault("note", "an exercise says so in its note")
-    if kind in ("Alert", "Update") and alert.find(_tag("info")) is None:
+    if kind in ("Alert", "Update") and not informed:
         yield Fault("info", f"{kind} has no info")
 
 
-def _info_rules(info: etree._Element, alert: etree._Element, now_us: int | None) -> Iterator[Fault]:
-    times = {name: instant(_of(info, name)) for name in ("effective", "onset", "expires")}
-    sent, expires = instant(_of(alert, "sent")), times["expires"]
+def _info_rules(
+    facts: dict[str, str], info: etree._Element, alert: dict[str, str], now_us: int | None
+) -> Iterator[Fault]:
+    expires = instant(facts.get("expires", ""))
     if expires is not None:
-        for name, at in (("sent", sent), ("effective", times["effective"])):
-            if at is not None and expires <= at:
+        for name, at in (("sent", alert["sent"]), ("effective", facts.get("effective", ""))):
+            before = instant(at)
+            if before is not None and expires <= before:
                 yield Fault("expires", f"expires is not after {name}")
         if now_us is not None and expires.timestamp() * 1e6 <= now_us:
             yield Fault("expired", f"expired at {expires.isoformat()}")
-    elif now_us is not None and _of(alert, "msgType") in ("Alert", "Update"):
+    elif now_us is not None and alert["msgType"] in ("Alert", "Update"):
         yield Fault("expires", "a message that is published says when it expires")
-    yield from _awareness_rules(info)
-    for area in info.iterchildren(_tag("area")):
+    for parameter in info.iterchildren(_PREFIX + "parameter"):
+        yield from _awareness_rules(_facts(parameter), facts["severity"])
+    for area in info.iterchildren(_PREFIX + "area"):
         yield from _area_rules(area)
 
 
-_AWARENESS: Final = {
-    "1": ("green", {"Minor", "Unknown"}),
-    "2": ("yellow", {"Moderate"}),
-    "3": ("orange", {"Severe"}),
-    "4": ("red", {"Extreme"}),
-}
+_AWARENESS: Final = {"1": {"Minor", "Unknown"}, "2": {"Moderate"}, "3": {"Severe"}, "4": {"Extreme"}}
 
 
-def _awareness_rules(info: etree._Element) -> Iterator[Fault]:
+def _awareness_rules(parameter: dict[str, str], severity: str) -> Iterator[Fault]:
     """MeteoAlarm's parameters (domain.md §5.6): only the numbers are stable, and they say what severity says."""
-    for parameter in info.iterchildren(_tag("parameter")):
-        name, value = _of(parameter, "valueName"), _of(parameter, "value")
-        number = value.split(";")[0].strip()
-        if name == "awareness_level":
-            if number not in _AWARENESS:
-                yield Fault("awareness", f"awareness_level {value[:40]!r} is none of 1 to 4")
-            elif _of(info, "severity") not in _AWARENESS[number][1]:
-                yield Fault("awareness", f"awareness_level {value!r} beside severity {_of(info, 'severity')}")
-        elif name == "awareness_type" and not (number.isdecimal() and 1 <= int(number) <= 15):
-            yield Fault("awareness", f"awareness_type {value[:40]!r} is none of 1 to 15")
+    name, value = parameter["valueName"], parameter["value"]
+    number = value.split(";")[0].strip()
+    if name == "awareness_level":
+        if number not in _AWARENESS:
+            yield Fault("awareness", f"awareness_level {value[:40]!r} is none of 1 to 4")
+        elif severity not in _AWARENESS[number]:
+            yield Fault("awareness", f"awareness_level {value[:40]!r} beside severity {severity}")
+    elif name == "awareness_type" and not (number.isdecimal() and 1 <= int(number) <= 15):
+        yield Fault("awareness", f"awareness_type {value[:40]!r} is none of 1 to 15")
 
 
 def _area_rules(area: etree._Element) -> Iterator[Fault]:
-    for polygon in area.iterchildren(_tag("polygon")):
+    for polygon in area.iterchildren(_PREFIX + "polygon"):
         points = (polygon.text or "").split()
         if len(points) < 4 or points[0] != points[-1]:
             yield Fault("polygon", "has at least 4 points and ends where it begins")
         if not all(_position(point) for point in points):
             yield Fault("polygon", "a point is not latitude,longitude in degrees")
-    for circle in area.iterchildren(_tag("circle")):
+    for circle in area.iterchildren(_PREFIX + "circle"):
         parts = (circle.text or "").split()
         if len(parts) != 2 or not _position(parts[0]) or not 0 <= _degrees(parts[1]) < float("inf"):
             yield Fault("circle", "is latitude,longitude and a radius in km of 0 or more")
-    altitude, ceiling = area.findtext(_tag("altitude")), area.findtext(_tag("ceiling"))
+    facts = _facts(area)
+    altitude, ceiling = facts.get("altitude"), facts.get("ceiling")
     if ceiling is not None and (altitude is None or float(altitude) > float(ceiling)):
         yield Fault("ceiling", "stands only with an altitude, and above it")
 

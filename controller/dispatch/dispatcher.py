@@ -24,7 +24,9 @@ from .outbox import PARCELS_MAX, Lost, Outbox, Told
 
 RENEW_EVERY_S: Final = 30.0  # how often messages are looked through for renewal; they last at least 600 s
 DISK_RETRY_S: Final = 1.0  # a full disk: people are making room
-WRITE_MAX: Final = 500  # changes in one commit: their XML takes about 0.1 s
+WRITE_MAX: Final = (
+    50  # changes in one commit: about 0.15 s of XML, so that the first of a storm leave while the last are written
+)
 
 
 class Dispatcher:

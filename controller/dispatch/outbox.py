@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from lxml import etree
+
 from controller.changes import AlarmChange, ChangeKind
 from cython_ext import Level
 from lanes.store import open_store
@@ -139,15 +141,12 @@ class Outbox:
         valid_us = CANCEL_VALID_US if kind is MessageType.CANCEL else author.settings.valid_s * 1_000_000
         sent_us = now_us // 1_000_000 * 1_000_000
         place = Place(identifier, kind or MessageType.UPDATE, chain, sent_us, sent_us + valid_us, renewed)
+        words = author.write(change)
         cap: bytes | None = None
         wrong: list[str] = []
         if kind is not None:
-            cap = write(author.build(change, place))
-            found = capcheck.faults(cap, now_us)
-            if found:
-                wrong = [f"{identifier}: {fault}" for fault in list(dict.fromkeys(found))[:3]]
-                cap = None
-        summary = summarise(author, change, place, cap=cap is not None)
+            cap, wrong = _publishable(author.build(change, place, words), now_us)
+        summary = summarise(author, change, place, words, cap=cap is not None)
         channels = [name for name, wants in self._wants.items() if wants(cap is not None)]
         urgent = not renewed and change.kind in (ChangeKind.RAISED, ChangeKind.ESCALATED, ChangeKind.CLEARED)
         reference = reference_of(author.settings.sender, identifier, sent_us)
@@ -160,7 +159,7 @@ class Outbox:
         )
         number = self._db.last_insert_rowid()
         self._db.executemany("INSERT INTO parcel VALUES (?, ?)", [(name, number) for name in channels])
-        return wrong
+        return [f"{identifier}: {fault}" for fault in wrong]
 
     def _chain(self, alarm: str) -> tuple[str, ...]:
         """References to the messages since the last Cancel, oldest first; the first and the newest of a very long chain."""
@@ -251,3 +250,12 @@ def _type(change: AlarmChange, *, chained: bool) -> MessageType | None:
     if change.kind is ChangeKind.ACKNOWLEDGED and change.level is change.was:
         return None
     return MessageType.UPDATE if chained else MessageType.ALERT
+
+
+def _publishable(alert: etree._Element, now_us: int) -> tuple[bytes | None, list[str]]:
+    """The message's bytes, or None and the rules that it breaks."""
+    data = write(alert)
+    found = list(dict.fromkeys(map(str, capcheck.examine(alert, now_us))))
+    if len(data) > capcheck.BYTES_MAX:
+        found.append(f"size: {len(data)} bytes, at most {capcheck.BYTES_MAX}")
+    return (None, found[:3]) if found else (data, [])

@@ -1,17 +1,19 @@
 """An alarm's change as JSON, for receivers that do not speak CAP: the same facts and words (docs/cap.md has the fields)."""
 
 import json
+from dataclasses import asdict
 from math import isfinite
 from typing import Any, Final
 
 from controller.changes import AlarmChange, Reading
+from controller.texts import Language
 
-from .cap import Author, Place, status_of, time_of
+from .cap import Author, Place, Writing, status_of, time_of
 
 VERSION: Final = 1  # of the summary; a field may be added within a version, none changes its meaning
 
 
-def summarise(author: Author, change: AlarmChange, place: Place, *, cap: bool) -> bytes:
+def summarise(author: Author, change: AlarmChange, place: Place, words: dict[Language, Writing], *, cap: bool) -> bytes:
     """The summary of one message. `cap`: whether a CAP message of the same identifier exists."""
     zone = author.zone(change)
     document = {
@@ -36,7 +38,7 @@ def summarise(author: Author, change: AlarmChange, place: Place, *, cap: bool) -
         "by": change.by,
         "plan": author.plan.version,
         "evidence": [_reading(author, reading) for reading in change.readings],
-        "texts": {language: _words(author, change, language) for language in author.languages(change)},
+        "texts": {language: asdict(written) for language, written in words.items()},
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
@@ -51,14 +53,4 @@ def _reading(author: Author, reading: Reading) -> dict[str, Any]:
         "reason": reading.reason.name.lower(),
         "trouble": [flag.name.lower() for flag in reading.trouble if flag.name],
         "at": time_of(reading.at_us),
-    }
-
-
-def _words(author: Author, change: AlarmChange, language: Any) -> dict[str, str]:
-    words = author.write(change, language)
-    return {
-        "event": words.event,
-        "headline": words.headline,
-        "description": words.description,
-        "instruction": words.instruction,
     }

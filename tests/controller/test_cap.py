@@ -58,7 +58,8 @@ def place(kind: MessageType = MessageType.ALERT, **more: object) -> Place:
 
 
 def built(told: AlarmChange, where: Place | None = None, author: Author | None = None) -> bytes:
-    return write((author or Author(plan(), SETTINGS)).build(told, where or place()))
+    author = author or Author(plan(), SETTINGS)
+    return write(author.build(told, where or place(), author.write(told)))
 
 
 def values(data: bytes, path: str) -> list[str]:
