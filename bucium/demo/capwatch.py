@@ -134,7 +134,7 @@ class CapWatch:
 
     def _note(self, told: Told, step: str, at_ns: int) -> None:
         if told.alarm:
-            self._chains.told(told.alarm.hazard, step, at_ns)
+            self._chains.told(told.alarm.hazard, step, told.identifier, at_ns)
 
     def _monotonic(self, wall_us: int) -> int:
         """A wall-clock instant as monotonic nanoseconds, by the difference of both clocks now."""

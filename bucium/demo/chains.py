@@ -25,9 +25,9 @@ class _Facts:
     point: str = ""
     level: Level = Level.NORMAL
     judged_ns: int = 0
-    alarms: list[tuple[int, frozenset[EventKey]]] = field(default_factory=list)
-    accepted: tuple[str, int] | None = None  # siren, when
-    told: dict[str, int] = field(default_factory=dict)  # cap, webhook
+    raised_ns: int = 0  # the alarm first stood at a Level that policies act on
+    incident: bytes = b""
+    told: dict[str, dict[str, int]] = field(default_factory=lambda: {"cap": {}, "webhook": {}})  # identifier → when
     chain: Chain = field(default_factory=lambda: Chain(""))
 
 
@@ -40,8 +40,9 @@ class Chains:
         self._crossed: dict[tuple[str, Level], int] = {}
         self._seen: dict[EventKey, int] = {}
         self._acked: dict[EventKey, int] = {}
+        self._taken: dict[EventKey, int] = {}
         self._sounds: dict[str, int] = {}
-        self._incidents: dict[bytes, str] = {}
+        self._accepted: dict[bytes, tuple[str, int]] = {}  # incident → the first siren that accepted, and when
         self._facts: dict[str, _Facts] = {}
         self.done: list[dict[str, float]] = []
 
@@ -72,17 +73,17 @@ class Chains:
         self._fill()
 
     def ordered(self, order: Order, at_ns: int) -> None:
-        """A start order was seen: its evidence says which event tipped the scale. By hand, nothing was crossed."""
+        """A start order was signed: its evidence says which event tipped the scale. By hand, nothing was crossed."""
         evidence = [found for data in order.evidence if (found := self._open(data))]
         if not evidence:
             return
         key, event, change = max(evidence, key=lambda each: each[1].monotonic_ns)
         hazard = self._plan.hazard_of(change.point)
-        self._incidents[order.core.incident] = hazard.name.lower()
         facts = self._of(hazard)
         if facts.tipped is None:
             facts.tipped, facts.point, facts.level = key, change.point, change.level
             facts.judged_ns, facts.order_ns = event.monotonic_ns, at_ns
+            facts.incident = order.core.incident
         self._fill()
 
     def _open(self, data: bytes) -> tuple[EventKey, Event, TransitionData] | None:
@@ -96,9 +97,8 @@ class Chains:
 
     def receipt(self, receipt: ReceiptData, at_ns: int) -> None:
         """A siren's receipt, at the node's own instant."""
-        name = self._incidents.get(receipt.incident)
-        if name in self._facts and receipt.stage is Stage.ACCEPTED and self._facts[name].accepted is None:
-            self._facts[name].accepted = receipt.siren, at_ns
+        if receipt.stage is Stage.ACCEPTED:
+            self._accepted.setdefault(receipt.incident, (receipt.siren, at_ns))
         self._fill()
 
     def sounded(self, siren: str, at_ns: int) -> None:
@@ -106,17 +106,21 @@ class Chains:
         self._sounds.setdefault(siren, at_ns)
         self._fill()
 
-    def alarm(self, hazard: Hazard, level: Level, evidence: frozenset[EventKey], at_ns: int) -> None:
-        """The controller's journal has the alarm, at a Level that policies act on."""
-        if level >= Level.ALARM:
-            self._of(hazard).alarms.append((at_ns, evidence))
+    def taken(self, key: EventKey, at_ns: int) -> None:
+        """The controller's journal has the event, and its alarm book with it."""
+        self._taken.setdefault(key, at_ns)
         self._fill()
 
-    def told(self, hazard: Hazard, step: str, at_ns: int) -> None:
-        """`cap` or `webhook`: the first after the alarm counts."""
+    def alarm(self, hazard: Hazard, level: Level, at_ns: int) -> None:
+        """The controller's journal has a change of the alarm."""
         facts = self._of(hazard)
-        if facts.alarms and at_ns >= facts.alarms[0][0]:
-            facts.told.setdefault(step, at_ns)
+        if level >= Level.ALARM and not facts.raised_ns:
+            facts.raised_ns = at_ns
+        self._fill()
+
+    def told(self, hazard: Hazard, step: str, identifier: str, at_ns: int) -> None:
+        """`cap`: a message is in its file; `webhook`: it is at the dispatch centre."""
+        self._of(hazard).told[step].setdefault(identifier, at_ns)
         self._fill()
 
     def _of(self, hazard: Hazard) -> _Facts:
@@ -133,22 +137,32 @@ class Chains:
                 self._tell(facts.chain)
 
     def _instants(self, facts: _Facts) -> list[tuple[str, int]]:
-        found = [("raised", facts.alarms[0][0] if facts.alarms else 0), *facts.told.items()]
+        found = [("raised", facts.raised_ns), *self._outside(facts)]
         key = facts.tipped
         if key is None:
             return found
+        seen, taken = self._seen.get(key, 0), self._taken.get(key, 0)
         found += [
             ("crossed", self._crossed.get((facts.point, facts.level), 0)),
             ("transition", facts.judged_ns),
-            ("committed", self._seen.get(key, 0)),
             ("acked", self._acked.get(key, 0)),
-            ("alarm", next((at_ns for at_ns, evidence in facts.alarms if key in evidence), 0)),
+            ("alarm", taken),
             ("order", facts.order_ns),
         ]
-        if facts.accepted:
-            siren, at_ns = facts.accepted
+        if seen and taken:
+            found.append(("committed", min(seen, taken)))  # a durable event is first seen by one of the two
+        if facts.incident in self._accepted:
+            siren, at_ns = self._accepted[facts.incident]
             found += [("accepted", at_ns), ("sounding", self._sounds.get(siren, 0))]
         return found
+
+    def _outside(self, facts: _Facts) -> list[tuple[str, int]]:
+        """The first message after the alarm, and that same message at the dispatch centre."""
+        after = {name: at_ns for name, at_ns in facts.told["cap"].items() if at_ns >= facts.raised_ns > 0}
+        if not after:
+            return []
+        first = min(after, key=lambda name: after[name])
+        return [("cap", after[first]), ("webhook", facts.told["webhook"].get(first, 0))]
 
     def _tell(self, chain: Chain) -> None:
         took_ms = {step: round(took, 3) for step, took in chain.took_ms.items()}

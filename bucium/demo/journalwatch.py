@@ -12,6 +12,10 @@ from controller.changes import AlarmChange
 from controller.records import Record
 from cython_ext import Level, WireError
 from lanes import cbor
+from lanes.envelope import peek
+from lanes.identity import EventKey
+from lanes.orders import Action, Order
+from lanes.reports import Event
 
 LOOK_S: Final = 0.1
 ROWS_MAX: Final = 500  # one look
@@ -59,8 +63,12 @@ class JournalWatch:
 
     def _row(self, kind: int, at_ns: int, value: Any) -> None:
         match kind, value:
+            case Record.EVENT, [bytes(data), *_]:
+                self._event(data, at_ns)
             case Record.ALARM, [bytes(data), *_]:
                 self._alarm(AlarmChange.unpack(data), at_ns)
+            case Record.ORDER, [_, _, bytes(data), *_]:
+                self._order(data, at_ns)
             case Record.TROUBLE, [str(code), str(subject), bool(on)]:
                 state = "begins" if on else "ends"
                 text = f"controller: {code} {subject} {state}".replace("  ", " ")
@@ -70,10 +78,23 @@ class JournalWatch:
             case _:
                 pass
 
+    def _event(self, data: bytes, at_ns: int) -> None:
+        envelope = peek(data)
+        if envelope is not None:
+            event = Event.unpack(envelope.body)
+            self._chains.taken(EventKey(envelope.issuer, event.ledger, event.seq), at_ns)
+
+    def _order(self, data: bytes, at_ns: int) -> None:
+        envelope = peek(data)
+        if envelope is not None:
+            order = Order.unpack(envelope.body)
+            if order.action is Action.START:
+                self._chains.ordered(order, at_ns)
+
     def _alarm(self, change: AlarmChange, at_ns: int) -> None:
         self.changes.append(change)
         level = Level(change.level)
-        self._chains.alarm(change.hazard, level, frozenset(change.evidence), at_ns)
+        self._chains.alarm(change.hazard, level, at_ns)
         word = level.name.lower()
         by = f" by {change.by}" if change.by else ""
         self._teller.tell(

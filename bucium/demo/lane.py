@@ -9,7 +9,7 @@ from cython_ext import Clock, Level, WireError
 from lanes.envelope import Envelope, Kind, Opened, open_envelope
 from lanes.identity import EventKey
 from lanes.link import Connector, LinkDown, Message
-from lanes.orders import Ack, Action, Order
+from lanes.orders import Ack, Order
 from lanes.plan import Plan
 from lanes.reports import Event, ReceiptData, Stage, TransitionData, TroubleData
 
@@ -141,8 +141,6 @@ class LaneWatch:
 
     def _order(self, envelope: Envelope, order: Order, data: bytes, at_ns: int) -> None:
         action = order.action.name.lower()
-        if order.action is Action.START:
-            self._chains.ordered(order, at_ns)
         proofs = f"{len(order.evidence)} evidence, {len(order.approvals)} approvals"
         self._tell(
             "order",

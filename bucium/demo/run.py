@@ -134,6 +134,7 @@ async def _play(options: Options, clock: Clock, teller: Teller, checks: list[Che
             watchers.append(asyncio.create_task(town.supervise(), name="programs"))
             await _guarded(town.ready(), watchers)
             teller.tell("ready", "every node's start is on the controller's disk", part="all")
+            watchers.append(asyncio.create_task(town.person.run(), name="dispatcher"))
             for number in range(1, options.rounds + 1):
                 await _guarded(_round(town, clock, options.pace, number, options.rounds, checks), watchers)
         finally:
@@ -179,11 +180,11 @@ async def _round(town: Stage, clock: Clock, pace: float, number: int, rounds: in
 
 
 async def _quiet(town: Stage, clock: Clock) -> None:
-    """Until nothing sounds, or sounds have gone on for too long (then the verdict says so)."""
+    """Until nothing sounds and the alarms have been dealt with, or too long (then the verdict says so)."""
     end_ns = clock.monotonic_ns() + round(QUIET_MAX_S * 1e9)
     quiet_ns = clock.monotonic_ns()
     while clock.monotonic_ns() < end_ns:
-        if town.world.sounds.sounding:
+        if town.world.sounds.sounding or town.person.open:
             quiet_ns = clock.monotonic_ns()
         elif clock.monotonic_ns() - quiet_ns >= QUIET_S * 1e9:
             return

@@ -17,6 +17,7 @@ from bucium.demo.broker import Broker
 from bucium.demo.capwatch import CapWatch
 from bucium.demo.chains import Chains
 from bucium.demo.children import Child, Family
+from bucium.demo.dispatcher import Dispatcher
 from bucium.demo.happening import Teller
 from bucium.demo.journalwatch import JournalWatch
 from bucium.demo.lane import LaneWatch
@@ -46,6 +47,7 @@ class Stage:
     lane: LaneWatch
     journal: JournalWatch
     caps: CapWatch
+    person: Dispatcher
     programs: dict[str, Child]
     teller: Teller
 
@@ -120,6 +122,7 @@ async def build(*, clock: Clock, teller: Teller, out: Path | None, broker: str) 
             LaneWatch(plan, connector, clock, teller, chains),
             JournalWatch(site.journal, teller, chains),
             CapWatch(site.cap, receiver, read_secret(site.webhook_secret), clock=clock, teller=teller, chains=chains),
+            Dispatcher(site.socket("controller"), site.key(files.DISPATCHER), clock, teller),
             {},
             teller,
         )

@@ -1,9 +1,9 @@
 """The milliseconds each step took, from the register that changed to the sound and to the dispatch centre's door.
 
 Every instant is a reading of this machine's monotonic clock, which all its processes share: taken by the simulated device
-(crossed, sounding), by the node (transition, accepted; they stand in its signed events), by the controller (alarm, in its
-journal), by the demo's own eyes on the broker (committed, acked, order) and by the receiver (webhook). Wall-clock stamps (the
-CAP file's) are brought over by the difference of the two clocks at that moment.
+(crossed, sounding), by the node (transition, accepted; they stand in its signed events), by the controller (alarm and order, in
+its journal), by the demo's own eyes on the broker (committed, acked) and by the receiver (webhook). Wall-clock stamps (the CAP
+file's) are brought over by the difference of the two clocks at that moment.
 
 A chain begins with the event that tipped the scale: of the evidence in the first start order, the newest.
 """
@@ -29,14 +29,19 @@ STEPS: Final = (
         "judged",
         "register crossed the mark → node's core says so (poll and on-delay included)",
     ),
-    Step("committed", "transition", "on disk", "→ durable in the node's ledger, and seen on the alarm lane"),
+    Step("committed", "transition", "on disk", "→ durable in the node's ledger, signed, and seen outside of the node"),
     Step("acked", "committed", "acked", "→ the controller's signed ack, after its own commit"),
-    Step("alarm", "committed", "alarm", "→ the alarm in the controller's journal"),
-    Step("order", "alarm", "order", "→ the signed order with its evidence on the alarm lane"),
-    Step("accepted", "order", "accept", "→ the node has verified it and made its counter durable"),
+    Step("alarm", "committed", "alarm", "→ verified, in the controller's journal and in its alarm"),
+    Step("order", "alarm", "order", "→ decided, and the order signed with its evidence"),
+    Step(
+        "accepted",
+        "order",
+        "accept",
+        "→ durable in the journal, sent, verified at the node and its counter durable there",
+    ),
     Step("sounding", "accepted", "sound", "→ the siren's own device switches on"),
     Step("cap", "raised", "CAP", "the alarm, first at this Level, in the journal → its CAP message is written"),
-    Step("webhook", "cap", "webhook", "→ the dispatch centre's server has it"),
+    Step("webhook", "raised", "webhook", "the same alarm → that message is at the dispatch centre's server"),
     Step("all", "crossed", "all", "register crossed the mark → siren on"),
 )
 _ALL: Final = "all"

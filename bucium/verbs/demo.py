@@ -41,5 +41,4 @@ def demo(
     """
     from bucium.demo.run import Options, main
 
-    given = seconds if seconds != 60.0 or speed == 1.0 else 0.0  # --speed alone: one round at that speed
-    raise typer.Exit(main(Options(given, speed, as_json, out, headless, broker, record)))
+    raise typer.Exit(main(Options(seconds or 0.0, speed, as_json, out, headless, broker, record)))

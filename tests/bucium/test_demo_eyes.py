@@ -79,16 +79,20 @@ def test_a_whole_chain_is_put_together_from_its_newest_evidence() -> None:
     eyes.hear(late, 800)  # sent again: counts once
     eyes.hear(eyes.send(Kind.ACK, Ack(bytes(8), LEDGER, 7).pack()), 715)
     key = next(iter(k for k in eyes.lane._seen if k.node == "n1"))
-    eyes.chains.alarm(Hazard.FLOOD, Level.ALARM, frozenset(), eyes.begun_ns + 120 * MS)
-    eyes.chains.alarm(Hazard.FLOOD, Level.ALARM, frozenset({key}), eyes.begun_ns + 711 * MS)
+    eyes.chains.told(Hazard.FLOOD, "cap", "attention", eyes.begun_ns + 50 * MS)
+    eyes.chains.told(Hazard.FLOOD, "cap", "alarm", eyes.begun_ns + 150 * MS)  # seen before the journal is looked into
+    eyes.chains.alarm(Hazard.FLOOD, Level.ATTENTION, eyes.begun_ns + 40 * MS)
+    eyes.chains.alarm(Hazard.FLOOD, Level.ALARM, eyes.begun_ns + 120 * MS)
+    eyes.chains.taken(key, eyes.begun_ns + 711 * MS)
     core = OrderCore(INCIDENT, ("ungheni",), "dezastre", Mode.LIVE, 120, eyes.clock.wall_us() + 1, bytes(32))
     order = Order(Action.START, "s1", core, 0, bytes(8), (early, late))
-    eyes.hear(eyes.send(Kind.ORDER, order.pack(), not_after_us=eyes.clock.wall_us() + 1), 720)
+    eyes.hear(eyes.send(Kind.ORDER, order.pack(), not_after_us=eyes.clock.wall_us() + 1), 722)
     eyes.chains.sounded("s1", eyes.begun_ns + 760 * MS)  # the device is quicker than the receipt
     receipt = ReceiptData("s1", bytes(8), Stage.ACCEPTED, "", INCIDENT, 0)
     eyes.hear(eyes.event("n1", 8, 730, receipt), 790)
-    eyes.chains.told(Hazard.FLOOD, "cap", eyes.begun_ns + 150 * MS)
-    eyes.chains.told(Hazard.FLOOD, "webhook", eyes.begun_ns + 170 * MS)
+    eyes.chains.ordered(order, eyes.begun_ns + 720 * MS)  # the journal is looked into last
+    eyes.chains.told(Hazard.FLOOD, "webhook", "attention", eyes.begun_ns + 160 * MS)
+    eyes.chains.told(Hazard.FLOOD, "webhook", "alarm", eyes.begun_ns + 170 * MS)
     assert eyes.events("steps")[-1].facts["took_ms"] == {
         "transition": 500.0,
         "committed": 6.0,
@@ -98,7 +102,7 @@ def test_a_whole_chain_is_put_together_from_its_newest_evidence() -> None:
         "accepted": 10.0,
         "sounding": 30.0,
         "cap": 30.0,  # from the first alarm at this Level
-        "webhook": 20.0,
+        "webhook": 50.0,
         "all": 560.0,
     }
     assert len(eyes.events("transition")) == 2

@@ -1,0 +1,93 @@
+"""A person at the controller's control socket: their key, whose it is by the plan, and what they sign (design §2.4, §5).
+
+Nothing is signed that was not shown: an order core is put together from the fields that the person sees, and its digest must be
+the one that the controller asks for.
+"""
+
+import base64
+import secrets
+from pathlib import Path
+from typing import Any, Final
+
+from cython_ext import BuciumError, Clock, SystemClock
+from lanes.acts import APPROVE, EVENTS_MAX, ONCE_BYTES, AckAlarm, Act, sign_act, sign_approval
+from lanes.control import ask
+from lanes.identity import AlarmId, EventKey
+from lanes.keys import Mode, SigningKey, read_key
+from lanes.orders import OrderCore
+
+SOCKET: Final = Path("/run/bucium/controller.sock")
+
+
+class Person:
+    """Signs with the key of a file; the plan says whose it is. ControlError when the controller does not know it."""
+
+    def __init__(self, socket: Path, key: Path, clock: Clock | None = None) -> None:
+        self._socket = socket
+        self._key: SigningKey = read_key(key)
+        self._clock = clock or SystemClock()
+        status = ask(socket, "status")
+        self.controller: str = status["controller"]
+        self._plan_version: int = status["plan_version"]
+        signer = ask(socket, "plan.signer", kid=self._key.kid.hex())
+        self.id: str = signer["id"]
+        self.mode = Mode[signer["mode"].upper()]
+        if signer["role"] != "operator":
+            raise BuciumError(f"this key is {signer['role']} {self.id}'s in the plan; a person's is needed ({key})")
+
+    def do(self, act: Act) -> dict[str, Any]:
+        """Sign the act and send it; what the controller answers when it is durable."""
+        data = sign_act(
+            act,
+            person=self.id,
+            service=self.controller,
+            key=self._key,
+            now_us=self._clock.wall_us(),
+            once=secrets.token_bytes(ONCE_BYTES),
+            plan_version=self._plan_version,
+        )
+        answer: dict[str, Any] = ask(self._socket, act.VERB, act=base64.b64encode(data).decode())
+        return answer
+
+    def acknowledge(self, alarm: str) -> dict[str, Any]:
+        """Every event of the alarm that nobody has seen yet, in as many acts as that takes."""
+        shown = ask(self._socket, "alarm.show", alarm=alarm)
+        unseen = [EventKey.parse(each["event"]) for each in shown["evidence"] if not each["seen"]]
+        if not unseen:
+            raise BuciumError("every event of this alarm has been acknowledged already")
+        answer: dict[str, Any] = {}
+        for first in range(0, len(unseen), EVENTS_MAX):
+            answer = self.do(AckAlarm(AlarmId.parse(shown["alarm"]), tuple(unseen[first : first + EVENTS_MAX])))
+        return answer
+
+    def approve(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Say yes to a request as it was shown. BuciumError when the controller's digest is not of what was shown."""
+        core = core_of(request)
+        if core.digest().hex() != request["digest"]:
+            raise BuciumError("the digest is not of the order that was shown; nothing was signed")
+        data = sign_approval(
+            core.digest(),
+            nonces=tuple(bytes.fromhex(nonce) for nonce in request["nonces"]),
+            person=self.id,
+            service=self.controller,
+            key=self._key,
+            now_us=self._clock.wall_us(),
+            not_after_us=core.not_after_us,
+            once=secrets.token_bytes(ONCE_BYTES),
+            plan_version=self._plan_version,
+        )
+        answer: dict[str, Any] = ask(self._socket, APPROVE, approval=base64.b64encode(data).decode())
+        return answer
+
+
+def core_of(request: dict[str, Any]) -> OrderCore:
+    """The order core that a described request stands for."""
+    return OrderCore(
+        bytes.fromhex(request["incident"]),
+        tuple(request["zones"]),
+        request["pattern"],
+        Mode[request["mode"].upper()],
+        request["max_s"],
+        request["not_after_us"],
+        bytes.fromhex(request["plan"]),
+    )

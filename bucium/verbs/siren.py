@@ -1,0 +1,219 @@
+"""`bucium siren`: orders and proofs. A request sounds nothing until its approvals are there; a stop needs one person."""
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from bucium import people
+from bucium.output import emit, say, table
+from cython_ext import BuciumError, ConfigError
+from lanes.acts import ALL, CheckSiren, RequestSiren, StopSiren, VetoSiren
+from lanes.control import ask
+from lanes.identity import INCIDENT_BYTES
+from lanes.orders import Action
+
+app: Final = typer.Typer(name="siren", help="Sirens: what they do, requests, approvals, stop.", no_args_is_help=True)
+
+Socket = Annotated[Path, typer.Option(help="The controller's control socket.", envvar="BUCIUM_CONTROLLER")]
+Key = Annotated[Path, typer.Option(help="Your signing key; its mode (live, exercise, test) is the order's.")]
+Reason = Annotated[str, typer.Option(help="Why; it stays in the journal.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+_TESTS: Final = {"silent": Action.SILENT_TEST, "growl": Action.GROWL_TEST, "arm": Action.ARM, "status": Action.STATUS}
+
+
+@app.command("list")
+def list_(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
+    """Every siren of the plan: where it is, what it does, and what hinders it.
+
+    Example: bucium siren list
+    """
+    found = ask(socket, "siren.list")
+    if as_json:
+        emit({"ok": True, "sirens": found})
+        return
+    rows = [
+        (
+            s["siren"],
+            s["node"],
+            " ".join(s["zones"]),
+            s["stage"],
+            _hold(s),
+            "node silent" if s["node_silent"] else str(s["trouble"] or ""),
+        )
+        for s in found
+    ]
+    table("sirens", ("siren", "node", "zones", "stage", "held by a stop", "trouble"), rows)
+
+
+def _hold(siren: dict[str, Any]) -> str:
+    return f"{siren['hold_s']} s" if siren["hold_s"] else ""
+
+
+@app.command()
+def status(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
+    """Activations with their proofs, open requests, and veto times that run.
+
+    Example: bucium siren status
+    """
+    found = ask(socket, "siren.status")
+    if as_json:
+        emit({"ok": True, **found})
+        return
+    rows = [
+        (
+            str(a["activation"]),
+            a["action"],
+            each["siren"],
+            each["stage"],
+            each["result"],
+            "yes" if each["measured"] else "",
+            each["why"],
+        )
+        for a in found["activations"]
+        for each in a["sirens"]
+    ]
+    table("activations", ("number", "action", "siren", "stage", "result", "measured", "why"), rows)
+    for request in found["requests"]:
+        _show(request)
+    table("veto times", ("incident", "left"), [(v["incident"], f"{v['left_s']:.0f} s") for v in found["veto_times"]])
+
+
+@app.command()
+def request(
+    zone: Annotated[list[str], typer.Option(help="Zones to warn; once for each.")],
+    pattern: Annotated[str, typer.Option(help="The pattern's id in the plan.")],
+    reason: Reason,
+    key: Key,
+    max_s: Annotated[int, typer.Option(help="Seconds at most; 0: the pattern's own length.", min=0, max=900)] = 0,
+    incident: Annotated[str, typer.Option(help="An open incident (hex); empty: one of its own.")] = "",
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Ask for a sound. It sounds nothing: as many people as the policy asks for must approve it within two minutes.
+
+    Example: bucium siren request --zone riverside --pattern disaster --reason "dyke broken" --key maria.live.pem
+    """
+    person = people.Person(socket, key)
+    act = RequestSiren(tuple(zone), pattern, person.mode, max_s, reason, _incident(incident))
+    answer = person.do(act)
+    if as_json:
+        emit({"ok": True, **answer})
+        return
+    _show(answer)
+    say(f"Nothing sounds yet. Each who agrees runs: bucium siren approve {answer['request']} --key THEIR-KEY", "bold")
+
+
+@app.command()
+def approve(
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id, from `siren status`.")],
+    key: Key,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask again.")] = False,
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Say yes to a request, as it is shown. The last approval that was missing lets it sound.
+
+    Example: bucium siren approve 1f0c55ab --key ion.live.pem
+    """
+    open_requests = ask(socket, "siren.status")["requests"]
+    found = [one for one in open_requests if one["request"] == request_id or one["digest"] == request_id]
+    if not found:
+        known = ", ".join(one["request"] for one in open_requests) or "none"
+        raise BuciumError(f"no open request {request_id!r}; open: {known}")
+    person = people.Person(socket, key)
+    if not as_json:
+        _show(found[0])
+    if not yes and not as_json:
+        typer.confirm(f"{person.id}: sound this, {person.mode.name.lower()}?", abort=True)
+    answer = person.approve(found[0])
+    if as_json:
+        emit({"ok": True, **answer})
+    elif answer["missing"]:
+        say(f"approved by {', '.join(answer['approved_by'])}; still missing: {answer['missing']}")
+    else:
+        say(f"approved by {', '.join(answer['approved_by'])}: ordered, see: bucium siren status", "bold")
+
+
+@app.command()
+def veto(
+    incident: Annotated[str, typer.Argument(help="The incident (hex), from `alarm list` or `siren status`.")],
+    reason: Reason,
+    key: Key,
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """No sound for this incident: ends a veto time, and requests that wait. It stops nothing that sounds.
+
+    Example: bucium siren veto 5a0d736df869d683 --reason "gauge under repair" --key maria.live.pem
+    """
+    answer = people.Person(socket, key).do(VetoSiren(_incident(incident), reason))
+    if as_json:
+        emit({"ok": True, **answer})
+    else:
+        say(f"vetoed: {answer['alarms']} alarms, {answer['requests']} requests")
+
+
+@app.command()
+def stop(
+    key: Key,
+    sirens: Annotated[
+        list[str] | None, typer.Argument(help="Sirens; with neither sirens nor zones: all of yours.")
+    ] = None,
+    zone: Annotated[list[str] | None, typer.Option(help="All sirens of a zone; once for each.")] = None,
+    incident: Annotated[str, typer.Option(help="Only this incident (hex); empty: whatever sounds.")] = "",
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Silence, now. One person is enough. Automatic sounding is held off for the plan's stop_hold_s.
+
+    Example: bucium siren stop --zone riverside --key maria.live.pem
+    """
+    answer = people.Person(socket, key).do(StopSiren(_incident(incident), tuple(zone or ()), tuple(sirens or ())))
+    if as_json:
+        emit({"ok": True, **answer})
+    else:
+        say(f"stop ordered: {', '.join(answer['sirens'])}; see: bucium siren status", "bold")
+
+
+@app.command("test")
+def check(
+    siren: Annotated[str, typer.Argument(help="The siren's id.")],
+    key: Key,
+    kind: Annotated[str, typer.Option(help="silent, growl, arm or status.")] = "silent",
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Test one siren without waking the town.
+
+    Example: bucium siren test quay --kind silent --key maria.test.pem
+    """
+    if kind not in _TESTS:
+        raise ConfigError(f"--kind {kind!r}: one of {', '.join(_TESTS)}")
+    answer = people.Person(socket, key).do(CheckSiren(siren, _TESTS[kind]))
+    if as_json:
+        emit({"ok": True, **answer})
+    else:
+        say(f"{kind} test of {siren} ordered; see: bucium siren status")
+
+
+def _incident(text: str) -> bytes:
+    if not text:
+        return ALL
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != INCIDENT_BYTES:
+        raise ConfigError(f"incident {text!r}: it has {2 * INCIDENT_BYTES} hex digits; see: bucium alarm list")
+    return found
+
+
+def _show(request: dict[str, Any]) -> None:
+    say(f"request {request['request']} by {request['by']}: {request['reason']}", "bold")
+    say(
+        f"  {request['pattern']} for at most {request['max_s']} s in {', '.join(request['zones'])}, {request['mode'].upper()}"
+    )
+    say(f"  sirens {', '.join(request['sirens'])}; incident {request['incident']}")
+    approved = ", ".join(request["approved_by"]) or "nobody yet"
+    say(f"  approved by {approved}" + (f"; missing: {request['missing']}" if request["missing"] else ""))
