@@ -38,7 +38,7 @@ class Cue(StrEnum):
     """What moves an alarm."""
 
     TRIP = "trip"  # the condition begins
-    REALARM = "realarm"  # it got worse, spread, or lasts: people must look again
+    REALARM = "realarm"  # it got worse, spread, lasts, or late news of it came: people must look again
     CLEAR = "clear"  # the condition ends
     LATCH = "latch"  # the condition ends, and the alarm latches
     ACKNOWLEDGE = "acknowledge"  # every event of it has been seen
@@ -70,6 +70,7 @@ TABLE: Final[Mapping[tuple[State, Cue], State]] = {
     (_E, Cue.ACKNOWLEDGE): _F,
     (_E, Cue.TRIP): _B,
     (_F, Cue.TRIP): _B,
+    (_F, Cue.REALARM): _E,  # late news of the danger that is over
     (_F, Cue.RESET): _A,
     **{(state, Cue.SHELVE): _G for state in _OPEN},
     **{(state, Cue.SUPPRESS): _H for state in _OPEN},
@@ -88,7 +89,7 @@ IGNORED: Final[frozenset[tuple[State, Cue]]] = frozenset(
         # The condition is over already; what nobody has seen cannot be reset.
         *((_D, cue) for cue in (Cue.REALARM, Cue.CLEAR, Cue.LATCH, Cue.RESET)),
         *((_E, cue) for cue in (Cue.REALARM, Cue.CLEAR, Cue.LATCH, Cue.RESET)),
-        *((_F, cue) for cue in (Cue.REALARM, Cue.CLEAR, Cue.LATCH, Cue.ACKNOWLEDGE)),
+        *((_F, cue) for cue in (Cue.CLEAR, Cue.LATCH, Cue.ACKNOWLEDGE)),
         # No mute is there to end.
         *((state, cue) for state in _OPEN for cue in (Cue.RELEASE_NORMAL, Cue.RELEASE_ABNORMAL)),
         # Muted: it stays so until the mute ends; one mute at a time.

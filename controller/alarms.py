@@ -107,7 +107,8 @@ class Book:
             return [opened, closed] if closed else [opened]
         if any(each.key == reading.key for each in old.evidence):
             return []
-        new = replace(old, evidence=bounded((*old.evidence, Seen(reading.key))), changed_us=now_us)
+        evidence = bounded((*old.evidence, Seen(reading.key)))
+        new = replace(old, evidence=evidence, changed_us=now_us, state=step(old.state, Cue.REALARM))
         self.put(new)
         return [Moved(new, None)]
 

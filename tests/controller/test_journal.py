@@ -151,7 +151,7 @@ def test_an_untouched_journal_is_whole(original: Path) -> None:
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_every_changed_bit_is_found_at_its_row(original: Path, tmp_path: Path, row: int, column: str, bit: int) -> None:
     store = apsw.Connection(str(original / "j.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    value = store.execute(f"SELECT {column} FROM entry WHERE seq = ?", (row,)).get  # noqa: S608
+    value = store.execute(f"SELECT {column} FROM entry WHERE seq = ?", (row,)).get
     store.close()
     if isinstance(value, int):
         changed: object = value ^ (1 << (bit % 31))
@@ -159,7 +159,7 @@ def test_every_changed_bit_is_found_at_its_row(original: Path, tmp_path: Path, r
         octets = bytearray(value)
         octets[bit // 8 % len(octets)] ^= 1 << (bit % 8)
         changed = bytes(octets)
-    path = tampered(original, tmp_path, f"UPDATE entry SET {column} = ? WHERE seq = ?", changed, row)  # noqa: S608
+    path = tampered(original, tmp_path, f"UPDATE entry SET {column} = ? WHERE seq = ?", changed, row)
     assert verify_journal(path).bad_row == row
 
 
