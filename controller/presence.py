@@ -21,6 +21,8 @@ class Presence(Enum):
 
 
 class Cue(Enum):
+    """What changes a presence."""
+
     BIRTH = auto()
     DEATH = auto()  # with the session's bdSeq
     HEARD = auto()  # any message in order
@@ -71,6 +73,8 @@ BORN: Final = (Presence.ONLINE, Presence.SUSPECT)
 
 
 class EventKind(StrEnum):
+    """What others are told of. The values are for logs and journals."""
+
     NODE_BORN = "node.born"
     NODE_OFFLINE = "node.offline"
     NODE_SUSPECT = "node.suspect"
@@ -135,8 +139,11 @@ class Data:
 class Listener(Protocol):
     """Who is told. `data` raises WireError when the payload cannot be read with its table."""
 
-    def data(self, data: Data) -> None: ...
-    def event(self, event: NodeEvent) -> None: ...
+    def data(self, data: Data) -> None:
+        """Samples to judge, now."""
+
+    def event(self, event: NodeEvent) -> None:
+        """Something changed."""
 
 
 Resolve = Callable[[str, str, str, str], int | None]

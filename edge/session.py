@@ -30,6 +30,8 @@ HISTORICAL_MAX: Final = 64  # packets of late readings that wait: the store they
 
 
 class State(Enum):
+    """Where the session is."""
+
     DOWN = auto()  # no connection
     WAITING = auto()  # connected; the primary host is not known to be online; nothing may be published
     DUE = auto()  # births are due at `birth_due_ns`; no DATA before them
@@ -38,6 +40,8 @@ class State(Enum):
 
 
 class Cue(Enum):
+    """What moves it on."""
+
     LINKED = auto()  # connected and subscribed, and a primary host is configured
     LINKED_FREE = auto()  # the same, without a primary host
     HOST_ONLINE = auto()  # a STATE of the primary host that began a new session of its
