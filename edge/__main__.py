@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ from cython_ext import BuciumError, SystemClock
 from lanes.link import MqttConnector
 from lanes.store import ThreadRunner
 
-from . import app, config, health
+from . import app, config, footprint, health
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +42,7 @@ async def _run(ready: config.Ready) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     runner = ThreadRunner("ledger")
-    gc.freeze()  # what is loaded now stays: the collector need not walk it again
+    loop.call_later(footprint.SETTLED_S, footprint.give_back)
     try:
         await app.run(
             ready,
