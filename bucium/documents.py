@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cython_ext import ConfigError
 from lanes.settings import Settings, load
@@ -19,6 +19,7 @@ class Document:
     what: str
     marks: frozenset[str]  # top-level keys that only this kind has
     model: Callable[[], type[Settings]]
+    service: str = ""  # the module whose `load` and `ready` a start asks: plan, root and keys too
 
 
 def _model(module: str, name: str) -> Callable[[], type[Settings]]:
@@ -35,12 +36,14 @@ DOCUMENTS: Final = (
         "a node: buses, devices, sirens, broker",
         frozenset({"bus", "device", "reading"}),
         _model("edge.config", "NodeConfig"),
+        "edge.config",
     ),
     Document(
         "controller",
         "a controller: broker, journal, dispatch",
         frozenset({"dispatch", "journal", "history"}),
         _model("controller.config", "ControllerConfig"),
+        "controller.config",
     ),
     Document(
         "plan", "the plan, before it is built", frozenset({"zone", "policy", "pattern"}), _model("lanes.plan", "Plan")
@@ -85,3 +88,16 @@ def check(path: Path, kind: str = "") -> tuple[Document, Settings]:
     """The file as its model, valid; ConfigError names file, line, what is wrong and what to do."""
     document = of_kind(kind) if kind else recognise(path)
     return document, load(path, document.model())
+
+
+def check_in_place(path: Path, document: Document) -> bool:
+    """Whether plan, root and keys of a service were there to be checked too; ConfigError as its start would give it."""
+    if not document.service:
+        return False
+    service: Any = import_module(document.service)
+    local = service.load(path)
+    section = getattr(local.config, document.kind)
+    if not local.at(section.plan).exists():
+        return False
+    service.ready(local)
+    return True

@@ -22,6 +22,7 @@ PLANNERS: Final = ("ana", "ion")
 NODES: Final = ("bridge", "quay", "mill")
 CONTROLLER: Final = "centre"
 DISPATCHER: Final = "maria"
+PEOPLE: Final = (DISPATCHER, "victor")  # a sound by hand takes two
 SECRET_BYTES: Final = 32
 
 _NODE: Final = """# Node {node} of the demo.
@@ -208,7 +209,8 @@ def prepare(site: Site, now_us: int, entropy: bytes) -> SignedPlan:
     for node in NODES:
         ring.issue(node, "node", now_us, tls=False)
     ring.issue(CONTROLLER, "controller", now_us, centre="balti", tls=False)
-    ring.issue(DISPATCHER, "operator", now_us, zones=("riverside", "mill"), centre="balti", tls=False)
+    for person in PEOPLE:
+        ring.issue(person, "operator", now_us, zones=("riverside", "mill"), centre="balti", tls=False)
     write_secret(site.webhook_secret, b"whsec_" + base64.b64encode(entropy) + b"\n")
     signed = planfile.build(read_source(TOWN, ring.roster_file))
     for planner in PLANNERS:

@@ -138,7 +138,15 @@ async def start(stage: Stage) -> None:
         argv = [sys.executable, "-m", "bucium", verb, "run", "--config", str(stage.site.config(name))]
         child = Child(name, argv, stage.site.logs / f"{name}.log", stage.site.folder)
         stage.programs[name] = await stage.family.add(child)
-    stage.teller.tell("ready", f"controller {CONTROLLER} and nodes {', '.join(NODES)} are started", part="programs")
+    site = stage.site
+    stage.teller.tell(
+        "ready",
+        f"controller {CONTROLLER} and nodes {', '.join(NODES)} are started; try: "
+        f"bucium alarm list --socket {site.socket('controller')}",
+        part="programs",
+        sockets={name: str(site.socket(name)) for name in ("controller", *NODES)},
+        keys={person: str(site.key(person)) for person in files.PEOPLE},
+    )
 
 
 async def _broker(family: Family, site: Site, text: str) -> Broker:

@@ -23,12 +23,15 @@ def check(
 ) -> None:
     """Check files. Exit code 1 when any is refused, with the line, what is wrong, and the nearest known key.
 
+    Where a service's plan is in its place, its signatures, the keys and the bindings are checked too, as a start would.
+
     Example: bucium config check node.toml controller.toml
     """
     refused = 0
     for path in files:
         try:
             document, _ = documents.check(path, kind)
+            whole = documents.check_in_place(path, document)
         except ConfigError as error:
             refused += 1
             if as_json:
@@ -37,9 +40,16 @@ def check(
                 complain(str(error))
             continue
         if as_json:
-            emit({"ok": True, "file": str(path), "kind": document.kind})
+            emit({"ok": True, "file": str(path), "kind": document.kind, "with_plan": whole})
         else:
-            say(f"{path}: good ({document.what})", "green")
+            beyond = (
+                "; with its plan and keys"
+                if whole
+                else "; no plan in place, so only the file"
+                if document.service
+                else ""
+            )
+            say(f"{path}: good ({document.what}{beyond})", "green")
     if refused:
         raise typer.Exit(FAILED)
 

@@ -151,7 +151,8 @@ def cap(change_kind: ChangeKind = ChangeKind.RAISED, kind: MessageType = Message
     change = telling.change(change_kind, Level.ALARM)
     references = () if kind is MessageType.ALERT else ("bucium@localhost.invalid,one,2026-01-02T03:00:00-00:00",)
     place = Place(identifier_of(change), kind, references, change.at_us, change.at_us + 7_200_000_000)
-    return write(Author(telling.plan("DEMO"), CapSettings.model_validate({})).build(change, place))
+    author = Author(telling.plan("DEMO"), CapSettings.model_validate({}))
+    return write(author.build(change, place, author.write(change)))
 
 
 def test_a_cap_message_is_read_and_judged() -> None:
