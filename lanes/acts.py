@@ -268,11 +268,11 @@ def open_person(data: bytes, kind: Kind, roster: Roster, *, service: str, now_us
         raise WireError("role", f"{signer.id} is {signer.role.name.lower()} in the plan, not operator")
     if envelope.addressee != service:
         raise WireError("addressee", f"meant for {envelope.addressee!r}, this is {service!r}")
+    if now_us > envelope.not_after_us:
+        raise WireError("expired", f"{(now_us - envelope.not_after_us) / 1e6:.1f} s ago; sign it again")
     life_us = envelope.not_after_us - envelope.issued_us
     if not 0 < life_us <= NOT_AFTER_MAX_US:
         raise WireError("malformed", f"a life of {life_us / 1e6:g} s; at most {NOT_AFTER_MAX_US // 1_000_000} s")
-    if now_us > envelope.not_after_us:
-        raise WireError("expired", f"{(now_us - envelope.not_after_us) / 1e6:.1f} s ago; sign it again")
     if envelope.issued_us > now_us + AHEAD_MAX_US:
         raise WireError("future", "signed in the future; check this machine's clock")
     return opened
