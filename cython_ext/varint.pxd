@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 
-cdef enum Fault:  # negative, so that counts and faults share an int; names: wire_fault.FAULTS
+cdef enum Fault:  # negative, so that counts and faults share an int; names: faults.FAULTS
     FAULT_SIZE = -1  # more bytes than a payload may have
     FAULT_TRUNCATED = -2
     FAULT_VARINT = -3  # longer than 10 bytes, or beyond 64 bits
