@@ -60,7 +60,7 @@ def test_a_bad_line_keeps_no_other_back(tmp_path: Path) -> None:
     assert [b.lines for b in drain(spool)] == [b"poison"], "set aside, not thrown away"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     puts=st.lists(st.tuples(st.sampled_from(Kind), st.integers(1, 30)), min_size=1, max_size=30),
     room=st.integers(60, 1500),
