@@ -68,7 +68,7 @@ class TransitionData:
             fields.one_of(Level, level, "level"),
             fields.number(measured, "value"),
             fields.one_of(Reason, reason, "reason"),
-            Trouble(fields.natural(trouble, "trouble", 0xFFFF)),
+            Trouble(fields.natural(trouble, "trouble", 0xFFFF_FFFF)),
             fields.many(evidence, EVIDENCE_MAX, "evidence", lambda v: fields.natural(v, "point index", 1 << 20)),
         )
 
@@ -214,7 +214,7 @@ class PointState:
         return cls(
             fields.natural(point, "point index", 1 << 20),
             fields.one_of(Level, level, "level"),
-            Trouble(fields.natural(trouble, "trouble", 0xFFFF)),
+            Trouble(fields.natural(trouble, "trouble", 0xFFFF_FFFF)),
             fields.natural(raise_seq, "seq", SEQ_MAX),
             fields.natural(age_ms, "age"),
         )
