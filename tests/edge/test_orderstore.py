@@ -41,7 +41,7 @@ class Node:
         self.open()
 
     def open(self) -> None:
-        self.boot = bytes([self.boots]) * 8 if self.boots else BOOT
+        self.boot = self.make.boot = bytes([self.boots]) * 8 if self.boots else BOOT
         self.store = OrderStore(
             self.folder / "orders.db",
             anchor=self.folder / "orders.anchor",

@@ -13,6 +13,12 @@ from tests.kit.orders import BOOT, OTHER_BOOT, Maker, Say
 S = 1_000_000  # microseconds
 Make = Callable[[Maker], bytes]
 NOW = START_WALL_US
+NONCE_ONLY = frozenset({Why.NONCE, Why.APPROVAL_NONCE})  # wrong in doubt only
+
+
+def now(m: Maker) -> int:
+    return m.clock.wall_us()
+
 
 HOSTILE: dict[str, tuple[Why, Make]] = {
     "garbage": (Why.MALFORMED, lambda m: b"\xd2garbage"),
@@ -42,12 +48,12 @@ HOSTILE: dict[str, tuple[Why, Make]] = {
     "longer than any pattern": (Why.DURATION, lambda m: m.order(max_s=901)),
     "longer than its policy": (Why.POLICY, lambda m: m.order(pattern="fire", max_s=56, evidence=(smoke(m),))),
     "a wrong nonce": (Why.NONCE, lambda m: m.order(nonce=OTHER_BOOT)),
-    "an order epoch that is to come": (Why.ORDER_EPOCH, lambda m: m.order(order_epoch=1)),
-    "expired": (Why.EXPIRED, lambda m: m.order(issued_us=NOW - 61 * S)),
-    "of the future": (Why.NOT_AFTER, lambda m: m.order(issued_us=NOW + 6 * S)),
+    "an order epoch that is to come": (Why.ORDER_EPOCH, lambda m: m.order(order_epoch=1000)),
+    "expired": (Why.EXPIRED, lambda m: m.order(issued_us=now(m) - 61 * S)),
+    "of the future": (Why.NOT_AFTER, lambda m: m.order(issued_us=now(m) + 6 * S)),
     "a long life": (Why.NOT_AFTER, lambda m: m.order(life_us=61 * S)),
     "no life": (Why.NOT_AFTER, lambda m: m.order(life_us=0)),
-    "outlives its core": (Why.NOT_AFTER, lambda m: m.order(core_not_after_us=NOW + 30 * S)),
+    "outlives its core": (Why.NOT_AFTER, lambda m: m.order(core_not_after_us=now(m) + 30 * S)),
     "nothing behind it": (Why.AUTHORITY, lambda m: m.order(Say())),
     "no policy for this": (Why.POLICY, lambda m: m.order(pattern="incetare")),
     "a by-hand zone by evidence": (Why.POLICY, lambda m: m.order(siren="s2", zones=("valea",), evidence=(m.event(),))),
@@ -65,8 +71,8 @@ HOSTILE: dict[str, tuple[Why, Make]] = {
     "an approval by another's key": (Why.APPROVAL_FORGED, lambda m: approved(m, signer="dan")),
     "an approval for another service": (Why.APPROVAL_FORGED, lambda m: approved(m, addressee="chisinau")),
     "an approval of another order": (Why.APPROVAL_OTHER, lambda m: approved(m, digest=bytes(32))),
-    "an expired approval": (Why.APPROVAL_EXPIRED, lambda m: approved(m, issued_us=NOW - 61 * S)),
-    "an approval of the future": (Why.APPROVAL_EXPIRED, lambda m: approved(m, issued_us=NOW + 6 * S)),
+    "an expired approval": (Why.APPROVAL_EXPIRED, lambda m: approved(m, issued_us=now(m) - 61 * S)),
+    "an approval of the future": (Why.APPROVAL_EXPIRED, lambda m: approved(m, issued_us=now(m) + 6 * S)),
     "an approval without end": (Why.APPROVAL_EXPIRED, lambda m: approved(m, life_us=600 * S)),
     "an approval without our nonce": (Why.APPROVAL_NONCE, lambda m: approved(m, nonces=())),
     "forged evidence": (Why.EVIDENCE_FORGED, lambda m: m.order(evidence=(m.event(signer="mallory"),))),
@@ -98,11 +104,11 @@ HOSTILE: dict[str, tuple[Why, Make]] = {
         Why.EVIDENCE_POINT,
         lambda m: m.order(evidence=(m.state("n3", {"gauge2": Level.ALARM}),)),
     ),
-    "old evidence": (Why.EVIDENCE_OLD, lambda m: m.order(evidence=(m.event(issued_us=NOW - 301 * S),))),
-    "evidence of the future": (Why.EVIDENCE_OLD, lambda m: m.order(evidence=(m.event(issued_us=NOW + 6 * S),))),
+    "old evidence": (Why.EVIDENCE_OLD, lambda m: m.order(evidence=(m.event(issued_us=now(m) - 301 * S),))),
+    "evidence of the future": (Why.EVIDENCE_OLD, lambda m: m.order(evidence=(m.event(issued_us=now(m) + 6 * S),))),
     "an old state": (
         Why.EVIDENCE_OLD,
-        lambda m: m.order(evidence=(m.state("n2", {"gauge2": Level.ALARM}, issued_us=NOW - 301 * S),)),
+        lambda m: m.order(evidence=(m.state("n2", {"gauge2": Level.ALARM}, issued_us=now(m) - 301 * S),)),
     ),
     "too low a Level": (Why.EVIDENCE, lambda m: m.order(evidence=(m.event(level=Level.ATTENTION),))),
     "one node of two": (Why.EVIDENCE, lambda m: m.order(pattern="danger", evidence=(high(m, "n2", "gauge2"),))),

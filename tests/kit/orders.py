@@ -222,7 +222,7 @@ class Say:
     incident: bytes = b"incident"
     plan: bytes = b""
     order_epoch: int = 0
-    nonce: bytes = BOOT
+    nonce: bytes = b""  # "": the boot id of the maker's node
     evidence: tuple[bytes, ...] = ()
     approvals: tuple[bytes, ...] = ()
     life_us: int = NOT_AFTER_MAX_US
@@ -244,6 +244,7 @@ class Maker:
 
     clock: Clock
     plan: SignedPlan = field(default_factory=siren_plan)
+    boot: bytes = BOOT  # the node's nonce, as the sender last heard it
     counter: int = 1000
     seq: int = 0
     once: int = 0
@@ -268,7 +269,7 @@ class Maker:
         self.counter += 1
         end_us = 0 if say.action is Action.STOP else self.issued_us(say) + say.life_us
         body = Order(
-            say.action, say.siren, self.core(say), say.order_epoch, say.nonce, say.evidence, say.approvals
+            say.action, say.siren, self.core(say), say.order_epoch, say.nonce or self.boot, say.evidence, say.approvals
         ).pack()
         envelope = Envelope(
             say.kind,
@@ -300,7 +301,7 @@ class Maker:
         """A person's approval. `changes`: signer, nonces, issued_us, life_us, addressee, kind."""
         self.once += 1
         issued_us = changes.get("issued_us", self.clock.wall_us())
-        body = Approval(digest, changes.get("nonces", (BOOT,))).pack()
+        body = Approval(digest, changes.get("nonces", (self.boot,))).pack()
         envelope = Envelope(
             changes.get("kind", Kind.APPROVAL),
             person,

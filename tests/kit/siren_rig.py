@@ -67,13 +67,14 @@ class Rig:
 
     def __init__(self, folder: Path, board: Board, clock: ManualClock, boot: bytes) -> None:
         self.clock = clock
+        self.boot = boot
         self.board = board
         self.monitor = RelayMonitor(RELAYS)
         self.receipts: list[ReceiptData] = []
         self.deaf: set[str] = set()
         self.recording = asyncio.Event()
         self.recording.set()
-        self.make = Maker(clock)
+        self.make = Maker(clock, boot=boot)
         board.watch(self._edge)
         self.chip = Chip(board)
         self.disk = Disk()
