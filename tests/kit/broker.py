@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lanes.link import LinkDown, Message, Will
 
@@ -22,6 +23,7 @@ def fair(_sender: str, _receiver: str, _message: Message) -> list[float]:
     return [0.0]
 
 
+@lru_cache(maxsize=4096)
 def matches(pattern: str, topic: str) -> bool:
     """MQTT topic filters: `+` one level, a final `#` the rest."""
     want, have = pattern.split("/"), topic.split("/")

@@ -1,0 +1,303 @@
+"""A seed's world: the real node and controller programs, on simulated machines, wires, disks and network, in virtual time.
+
+    safety     floods and faults as the seed wills it
+    liveness   everything is healed: now all must arrive, and every siren fall silent, within `HEAL_S`
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import sqlite3
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+from unittest.mock import patch
+
+from controller import app as controller_app
+from cython_ext import BuciumError, Level
+from edge import app as edge_app
+from edge.ballast import BALLAST_BYTES
+from lanes import control, envelope
+from lanes.store import run_here
+from tests.kit.clock import ManualClock
+
+from . import site
+from .loop import WorldLoop
+from .machine import DiskRunner, Life, Machine
+from .trace import Trace
+from .truth import NS, Wires, floods
+from .weather import Network
+
+HEAL_S: Final = 150.0
+LOOK_S: Final = 3.0  # how often the world looks whether all is quiet again
+QUIET_LOOKS: Final = 3
+RESTART_S: Final = 2.0  # systemd's RestartSec of our units
+RESTARTS_MAX: Final = 400
+
+
+class World:
+    """One seed. Make it, `run` it, then read it."""
+
+    def __init__(self, seed: int, minutes: float, folder: Path, *, keep_trace: bool = False) -> None:
+        self.seed = seed
+        self.seconds = minutes * 60
+        self.rng = Random(seed)
+        self.clock = ManualClock()
+        self.began_ns = self.clock.monotonic_ns()
+        self.seen: Counter[str] = Counter()
+        self.trace = Trace(keep=keep_trace)
+        self.network = Network(Random(self.rng.random()), self.seen)
+        self.told = folder / "told"
+        self.machines: dict[str, Machine] = {}
+        self.wires: dict[str, Wires] = {}
+        self.edges: list[tuple[int, str, bool]] = []
+        self.bugs: list[str] = []
+        self.desks: dict[str, dict[str, Any]] = {}
+        self.healed_ns = self.quiet_ns = self.end_ns = 0
+        self.plans: list[Any] = []
+        for name in (*site.NODES, site.CENTRE):
+            program = self._controller if name == site.CENTRE else self._node
+            machine = Machine(name, folder / name, self.clock, Random(self.rng.random()), program)
+            machine.trapped = lambda where, m=machine: self._trapped(m, where)  # type: ignore[misc]
+            self.machines[name] = machine
+        for name in site.NODES:
+            self.wires[name] = Wires(name, self.clock, self._edge)
+            data = self.machines[name].base / "data"
+            data.mkdir()
+            os.link(folder / "ballast", data / "ballast")
+        self.network.broker.tap.append(self._arrived)
+
+    # The programs.
+
+    async def _node(self, life: Life) -> None:
+        machine, wires = life.machine, self.wires[life.machine.name]
+        life.at_death.append(wires.cut)
+        ready = site.node_ready(machine.name, life.base)
+        await edge_app.run(
+            ready,
+            clock=machine.clock,
+            connector=self.network.connector(life),
+            runner=DiskRunner(life),
+            entropy=machine.entropy,
+            stop=life.stop,
+            bridge=wires.bridge(ready, machine.clock),
+        )
+
+    async def _controller(self, life: Life) -> None:
+        machine = life.machine
+        await controller_app.run(
+            site.controller_ready(life.base, self.told),
+            clock=machine.clock,
+            connector=self.network.connector(life),
+            runner=DiskRunner(life),
+            entropy=machine.entropy,
+            stop=life.stop,
+            others=lambda _name: DiskRunner(life),
+        )
+
+    # What machines go through.
+
+    def start(self, name: str) -> None:
+        machine = self.machines[name]
+        if machine.up:
+            return
+        self.mark("start", name, machine.lives)
+        machine.start(self._ended)
+
+    def kill(self, name: str, *, down_s: float = RESTART_S, copied: Any = lambda _: None, power: bool = False) -> None:
+        """SIGKILL, or (`power`) the end of the whole machine; it comes back after `down_s`."""
+        machine = self.machines[name]
+        if not machine.up:
+            return
+        self.mark("kill", name, power)
+        machine.kill(copied=copied)
+        if power:
+            asyncio.get_running_loop().call_later(15.0, self._forgotten, name, machine.lives)
+            machine.clock.power_up()
+        else:
+            self.network.drop(name)
+        asyncio.get_running_loop().call_later(down_s, self.start, name)
+
+    def _forgotten(self, name: str, lives: int) -> None:
+        if self.machines[name].lives == lives:
+            self.network.drop(name)
+
+    def _trapped(self, machine: Machine, where: str) -> None:
+        self.seen[f"crash at {where}"] += 1
+        asyncio.get_running_loop().call_soon(lambda: None)
+        self.kill(machine.name, down_s=machine.rng.uniform(0.5, 20))
+
+    def _ended(self, life: Life) -> None:
+        """A program has ended by itself: on purpose, by a trouble that it cannot live with, or by a bug."""
+        assert life.task is not None
+        error = None if life.task.cancelled() else life.task.exception()
+        if not life.alive:
+            return
+        life.alive = False
+        machine = life.machine
+        for each in life.at_death:
+            each()
+        self.mark("ended", machine.name, type(error).__name__)
+        if life.stop.is_set() and error is None:
+            return
+        if error is None or not _trouble(error):
+            self.bugs.append(f"{machine.name} ended: {''.join(traceback.format_exception(error))[-3000:]}")
+            return
+        self.seen[f"{'controller' if machine.name == site.CENTRE else 'node'} gave up for its disk"] += 1
+        if machine.lives < RESTARTS_MAX:
+            asyncio.get_running_loop().call_later(RESTART_S, self.start, machine.name)
+
+    def mark(self, what: str, *facts: Any) -> None:
+        self.trace.add(self.now_ns, what, *facts)
+
+    @property
+    def now_ns(self) -> int:
+        return self.clock.monotonic_ns()
+
+    def _edge(self, siren: str, on: bool) -> None:
+        self.edges.append((self.now_ns, siren, on))
+        self.mark("relay", siren, on)
+
+    def _arrived(self, session: Any, message: Any) -> None:
+        self.trace.add(self.now_ns, message.topic, hashlib.md5(message.payload).hexdigest())  # noqa: S324 - no secret
+
+    # Its course.
+
+    def run(self) -> None:
+        loop = WorldLoop(self.clock)
+        try:
+            with _desks(self.desks):
+                loop.run_until_complete(self._course())
+        finally:
+            pending = asyncio.all_tasks(loop)
+            for task in pending:
+                task.cancel()
+            if pending:
+                loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    async def _course(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name in site.NODES:
+            for at_s, metres in floods(self.rng, self.seconds):
+                loop.call_later(at_s, self.wires[name].set, metres)
+        for at_s, _, act in self.plans:
+            loop.call_later(at_s, act)
+        for name in self.machines:
+            loop.call_later(self.rng.random() * 2, self.start, name)
+        await asyncio.sleep(self.seconds)
+        self.heal()
+        await self._settle()
+        for machine in self.machines.values():
+            if machine.up:
+                assert machine.life is not None
+                machine.life.stop.set()
+        await asyncio.sleep(10)
+        self.end_ns = self.now_ns
+        for machine in self.machines.values():
+            if machine.up:
+                machine.kill()
+                self.bugs.append(f"{machine.name} does not stop when asked")
+        await asyncio.sleep(20)
+
+    def heal(self) -> None:
+        """The end of all faults."""
+        self.healed_ns = self.now_ns
+        self.mark("heal")
+        self.network.reset()
+        self.network.broker.start()
+        for name, machine in self.machines.items():
+            machine.trap = None
+            machine.slow_s = 0.0
+            if machine.frozen:
+                machine.thaw()
+            if not machine.up:
+                self.start(name)
+        for wires in self.wires.values():
+            wires.line.misbehaviour.clear()
+            wires.line.refuses = False
+
+    async def _settle(self) -> None:
+        looks = 0
+        while self.now_ns < self.healed_ns + HEAL_S * NS:
+            await asyncio.sleep(LOOK_S)
+            looks = looks + 1 if not self.unsettled() else 0
+            if looks == QUIET_LOOKS:
+                self.quiet_ns = self.now_ns
+                return
+
+    def unsettled(self) -> list[str]:
+        """What still has to happen before the world is as it was before the floods."""
+        found = [f"{name} is not running" for name, machine in self.machines.items() if not machine.up]
+        on = {siren: is_on for _, siren, is_on in self.edges}
+        found += [f"{siren} is on" for siren, is_on in on.items() if is_on]
+        for name in site.NODES:
+            owed = _count(
+                self.machines[name].base / "data" / "ledger.db",
+                "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM salvaged)",
+            )
+            if owed:
+                found.append(f"{name} owes {owed} events")
+        untold = _count(
+            self.machines[site.CENTRE].base / "data" / "journal.db",
+            "SELECT (SELECT count(*) FROM entry WHERE kind = 20) - (SELECT count(*) FROM entry WHERE kind = 22)",
+        )
+        if untold:
+            found.append(f"the controller has not told {untold} changes")
+        return found
+
+
+def _count(path: Path, query: str) -> int:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        try:
+            return int(db.execute(query).fetchone()[0])
+        except sqlite3.Error:
+            return -1
+
+
+def _trouble(error: BaseException) -> bool:
+    """Whether a program may end so: a disk or a configuration, said in words, and no bug."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_trouble(each) for each in error.exceptions)
+    return isinstance(error, BuciumError)
+
+
+@contextlib.contextmanager
+def _desks(desks: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """Control sockets as a dictionary: no socket within virtual time."""
+
+    @contextlib.asynccontextmanager
+    async def serve(path: Path, verbs: dict[str, Any]) -> AsyncIterator[None]:
+        name = path.parent.parent.parent.name
+        desks[name] = verbs
+        try:
+            yield
+        finally:
+            if desks.get(name) is verbs:
+                del desks[name]
+
+    # One signature is verified once, however many nodes ask: the same bytes give the same answer.
+    verify = lru_cache(maxsize=4096)(envelope.verify)
+    with patch.object(control, "serve", serve), patch.object(envelope, "verify", verify):
+        yield
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """A folder in memory, where the machine has one."""
+    shared = Path("/dev/shm")  # noqa: S108
+    base = Path(tempfile.mkdtemp(prefix="bucium-sim-", dir=shared if shared.is_dir() else None))
+    try:
+        with (base / "ballast").open("wb") as file:
+            file.truncate(BALLAST_BYTES)
+        yield base
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
