@@ -6,8 +6,9 @@ the point's `unit`, times in seconds.
 
 from functools import cached_property
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cython_ext import Hazard, Level, PanelConfig
 
@@ -35,11 +36,19 @@ __all__ = [
 ]
 
 
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is not an IANA time zone; for instance Europe/Chisinau or Europe/Bucharest") from None
+    return name
+
+
 class Zone(Named):
     """What a siren warns: one CAP area."""
 
     name: Texts
-    timezone: str = "Europe/Bucharest"
+    timezone: Annotated[str, AfterValidator(_timezone)] = "Europe/Bucharest"
     polygon: tuple[tuple[float, float], ...] = Field((), description="latitude, longitude pairs; first = last")
     circle: tuple[float, float, float] | None = Field(None, description="latitude, longitude, radius in km")
     geocodes: dict[str, str] = Field(default_factory=dict, description="e.g. EMMA_ID, NUTS3")
@@ -52,6 +61,9 @@ class Zone(Named):
             raise ValueError(f"zone {self.id!r}: a polygon has at least 4 points and ends where it begins")
         if self.circle and self.circle[2] < 0:
             raise ValueError(f"zone {self.id!r}: a circle's radius cannot be negative")
+        for latitude, longitude in (*self.polygon, *([self.circle[:2]] if self.circle else [])):
+            if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+                raise ValueError(f"zone {self.id!r}: [{latitude}, {longitude}] is not latitude, longitude in degrees")
         return self
 
 
@@ -212,7 +224,9 @@ class Plan(Settings):
         named = self.pattern(pattern_id)
         if named is None or named.family in ("any", family):
             return named
-        return next((p for p in self.patterns if named.signal and p.signal == named.signal and p.family == family), None)
+        return next(
+            (p for p in self.patterns if named.signal and p.signal == named.signal and p.family == family), None
+        )
 
     def siren(self, siren_id: str) -> Siren | None:
         return next((s for s in self.sirens if s.id == siren_id), None)
