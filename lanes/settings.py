@@ -5,7 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -90,10 +90,16 @@ def _keys_at(model: Any, path: tuple[int | str, ...]) -> list[str]:
             for name, field in each.model_fields.items():
                 if part in (name, field.alias):
                     found.extend(_models_in(field.annotation))
-            if each.__name__ == part or part not in {f.alias or n for n, f in each.model_fields.items()}:
+            if each.__name__ == part or _tagged(each, part):
                 found.append(each)  # pydantic puts the tag of a union member into the path
         models = found or models
     return [field.alias or name for each in models for name, field in each.model_fields.items()]
+
+
+def _tagged(model: type[BaseModel], tag: str) -> bool:
+    """Whether `tag` is what tells this member of a union from the others."""
+    kinds = (field.annotation for field in model.model_fields.values())
+    return any(get_origin(kind) is Literal and tag in get_args(kind) for kind in kinds)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
