@@ -1,4 +1,4 @@
-# cython: boundscheck=False, wraparound=False, cdivision=True
+# cython: boundscheck=False, wraparound=False, cdivision=True, autotestdict=False
 """The one block of memory that a panel lives in: laid out, filled from the configuration, and given back."""
 
 from libc.math cimport INFINITY, NAN
@@ -24,6 +24,10 @@ cdef Core* make(object config, list packed, list index, int64_t now_ns, size_t* 
     cdef Core* core = lay_out(config, packed, index, now_ns, size)
     cdef uint32_t i
     link(core, config, now_ns)
+    core.plain = True
+    for i in range(<uint32_t> len(packed)):
+        if core.rules[i].spike != INFINITY or core.rules[i].rate_limit != INFINITY or core.rules[i].flat_ns:
+            core.plain = False
     for i in range(core.points):
         prepare(core, i, index[i], now_ns)
         arm(core, i, due(core, i))

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """What happens by time alone: staleness, delays, confirmation, dependencies, re-alarm, the end of chatter (README.md §10)."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

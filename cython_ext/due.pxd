@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """When a point or group next changes by time alone. Reads only (README.md §10)."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t

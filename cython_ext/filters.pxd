@@ -1,3 +1,4 @@
+# cython: cdivision=True, boundscheck=False, wraparound=False
 """What a sample says of itself: quality checks, rate of rise, drift. Pure arithmetic on one point's state (README.md §3–§5)."""
 
 from libc.math cimport INFINITY, NAN, fabs, isfinite, isnan
@@ -98,7 +99,7 @@ cdef inline double robust_rate(const Extra* extra, double sign) noexcept nogil:
         a = slot_of(extra, i)
         for j in range(i + 1, extra.count):
             b = slot_of(extra, j)
-            slope = sign * (extra.value[b] - extra.value[a]) / seconds(extra.at_ns[b] - extra.at_ns[a])
+            slope = sign * (extra.kept[b].value - extra.kept[a].value) / seconds(extra.kept[b].at_ns - extra.kept[a].at_ns)
             at = <int> n
             while at > 0 and slopes[at - 1] > slope:
                 slopes[at] = slopes[at - 1]
@@ -112,27 +113,27 @@ cdef inline void push(const Rule* rule, Extra* extra, int64_t at_ns, double valu
     """Keep a good value for the rate: one a slot, none older than the window."""
     cdef uint32_t last
     cdef double slope
-    while extra.count and (at_ns - extra.at_ns[extra.head] > rule.window_ns or extra.count == SLOTS):
+    while extra.count and (at_ns - extra.kept[extra.head].at_ns > rule.window_ns or extra.count == SLOTS):
         extra.head = (extra.head + 1) % SLOTS
         extra.count -= 1
-    if extra.count:
+    if extra.count and rule.robust and rule.rated:
         last = slot_of(extra, extra.count - 1)
-        slope = rule.sign * (value - extra.value[last]) / seconds(at_ns - extra.at_ns[last])
+        slope = rule.sign * (value - extra.kept[last].value) / seconds(at_ns - extra.kept[last].at_ns)
         extra.calm = extra.calm + 1 if slope < rule.rate_min * (1 - 1e-9) else 0
         if extra.calm > SLOTS:
             extra.calm = SLOTS
     else:
         extra.calm = 0
     last = slot_of(extra, extra.count)
-    extra.at_ns[last] = at_ns
-    extra.value[last] = value
+    extra.kept[last].at_ns = at_ns
+    extra.kept[last].value = value
     extra.count += 1
     extra.pushed_ns = at_ns
 
 
 cdef inline double window_rate(const Rule* rule, const Extra* extra) noexcept nogil:
     """The robust rate after a push, turned: nan while the window is not half full, -inf when no slope can reach `rate_min`."""
-    if extra.count < 4 or extra.pushed_ns - extra.at_ns[extra.head] < rule.window_ns // 2:
+    if extra.count < 4 or extra.pushed_ns - extra.kept[extra.head].at_ns < rule.window_ns // 2:
         return NAN
     if extra.calm >= extra.count - 1:
         return -INFINITY  # a slope over several slots is a mean of slopes between neighbours, so none is steeper
@@ -144,10 +145,10 @@ cdef inline double delta_rate(const Rule* rule, const Extra* extra, int64_t at_n
     cdef int64_t span_ns
     if extra.count == 0:
         return NAN
-    span_ns = at_ns - extra.at_ns[extra.head]
+    span_ns = at_ns - extra.kept[extra.head].at_ns
     if span_ns < rule.window_ns // 2 or span_ns > rule.window_ns + rule.spacing_ns or span_ns == 0:
         return NAN
-    return rule.sign * (value - extra.value[extra.head]) / seconds(span_ns)
+    return rule.sign * (value - extra.kept[extra.head].value) / seconds(span_ns)
 
 
 cdef inline double offset_of(const Rule* rule, const Extra* extra) noexcept nogil:

@@ -1,7 +1,8 @@
+# cython: cdivision=True
 """One sample, judged: the exact way, and the band within which nothing can change (README.md §2, §6, §11)."""
 
 from libc.float cimport FLT_MAX
-from libc.math cimport INFINITY, NAN, fabs, isfinite, isnan, nextafterf
+from libc.math cimport INFINITY, NAN, fabs, isfinite, isnan
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
@@ -191,7 +192,34 @@ cdef inline void sample(
     at_ns = 0 if at_ns < 0 else now_ns if at_ns > now_ns else at_ns
     if at_ns >= core.next_ns:
         fire(core, at_ns)
+    if fail == 0 and status == 0 and calm(core, i, at_ns, value):
+        return
     judge(core, i, at_ns, value, status, fail)
+
+
+cdef inline bint calm(Core* core, uint32_t i, int64_t at_ns, double value) noexcept nogil:
+    """In the band, but its time was up for the rate window: keep the value and look at the rate. False: nothing is done yet."""
+    cdef Hot* hot = &core.hot[i]
+    cdef Warm* warm = &core.warm[i]
+    cdef const Rule* rule = &core.rules[warm.rule]
+    cdef double change = fabs(value - hot.last), rate
+    cdef uint8_t level = warm.level
+    if hot.quiet_tick == 0 or at_ns <= hot.last_ns or not (value > hot.low and value < hot.high):
+        return False
+    if change > hot.spike or not change <= hot.step * <double> (at_ns - hot.last_ns):
+        return False
+    if rule.wants != W_RATE or (rule.flat_ns and at_ns - hot.anchor_ns >= rule.flat_ns):
+        return False
+    keep(core, i, at_ns, value, True)
+    hot.last_ns = at_ns
+    rate = warm.rate if rule.robust else delta_rate(rule, &core.extras[warm.extra], at_ns, value)
+    if rule.rated and rate >= rule.rate_min:
+        weigh(core, i, at_ns, value, 0, False)
+        if warm.level != level:
+            vote(core, i, at_ns)
+        arm(core, i, due(core, i))
+    quieten(core, i)
+    return True
 
 
 cdef inline void judge(
@@ -285,8 +313,8 @@ cdef inline bint level_band(const Rule* rule, const Warm* warm, double* low, dou
 
 cdef inline double rate_ceiling(const Rule* rule, const Extra* extra, int64_t last_ns) noexcept nogil:
     """Below this turned value the plain rate cannot reach `rate_min` before the next push."""
-    cdef int64_t span_ns = last_ns - extra.at_ns[extra.head]
-    cdef double base = rule.sign * extra.value[extra.head], rise
+    cdef int64_t span_ns = last_ns - extra.kept[extra.head].at_ns
+    cdef double base = rule.sign * extra.kept[extra.head].value, rise
     if span_ns < rule.window_ns // 2:
         span_ns = rule.window_ns // 2
     rise = rule.rate_min * seconds(span_ns)
@@ -294,12 +322,11 @@ cdef inline double rate_ceiling(const Rule* rule, const Extra* extra, int64_t la
 
 
 cdef inline float inward_up(double bound) noexcept nogil:
-    """A float surely above `bound`."""
+    """A float surely above `bound`, by a few units in its last place."""
     if bound <= -FLT_MAX:
         return -FLT_MAX
-    if bound >= FLT_MAX:
-        return FLT_MAX
-    return nextafterf(nextafterf(<float> bound, <float> INFINITY), <float> INFINITY)
+    bound += 5e-7 * fabs(bound) + 1e-38
+    return <float> bound if bound < FLT_MAX else FLT_MAX
 
 
 cdef inline void quieten(Core* core, uint32_t i) noexcept nogil:

@@ -1,11 +1,11 @@
-# cython: boundscheck=False, wraparound=False, cdivision=True
+# cython: boundscheck=False, wraparound=False, cdivision=True, autotestdict=False, auto_pickle=False
 """Every detector of a process: packed samples in, transitions out. The theory of operation is README.md beside this file."""
 
 import struct
 import sys
 
 from libc.math cimport NAN, fabs
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
 from cython_ext.block cimport make, release
@@ -59,46 +59,110 @@ def pack(samples):
     return b"".join(parts)
 
 
-cdef inline void run(Core* core, const char* data, Py_ssize_t n, int64_t now_ns) noexcept nogil:
+cdef inline int64_t instant_at(const char* record) noexcept nogil:
+    cdef int64_t at_ns
+    memcpy(&at_ns, record, sizeof(at_ns))
+    return at_ns
+
+
+cdef inline double value_at(const char* record) noexcept nogil:
+    cdef double value
+    memcpy(&value, record + 8, sizeof(value))
+    return value
+
+
+cdef inline uint64_t whose_at(const char* record) noexcept nogil:
+    """The point, and above its 32 bits the status and what is reserved: less than the number of points means a clean record."""
+    cdef uint64_t whose
+    memcpy(&whose, record + 16, sizeof(whose))
+    return whose
+
+
+cdef inline void run(Core* core, const char* record, Py_ssize_t n, int64_t now_ns) noexcept nogil:
     """Judge `n` records. One that lies in its point's quiet band only becomes history; any other is judged the exact way."""
-    cdef Record record, coming
+    cdef const char* end = record + n * RECORD_BYTES
+    cdef uint64_t exact
+    if core.plain:
+        exact = plain(core, record, end, now_ns)
+    else:
+        exact = full(core, record, end, now_ns)
+    core.counts[C_SAMPLES] += <uint64_t> n - exact
+    core.counts[C_QUIET] += <uint64_t> n - exact
+
+
+cdef inline void look_ahead(const Hot* hots, const char* record, const char* end) noexcept nogil:
+    """Fetch the line that a record to come will need. A point that does not exist is a harmless address."""
+    cdef const char* coming = record + AHEAD * RECORD_BYTES if end - record > AHEAD * RECORD_BYTES else record
+    bucium_prefetch(<const void*> (<uintptr_t> hots + <uintptr_t> <uint32_t> whose_at(coming) * sizeof(Hot)))
+
+
+cdef inline void exactly(Core* core, const char* record, int64_t now_ns) noexcept nogil:
+    cdef uint64_t whose = whose_at(record)
+    sample(core, <uint32_t> whose, instant_at(record), value_at(record), <uint16_t> (whose >> 32), now_ns)
+
+
+cdef uint64_t full(Core* core, const char* record, const char* end, int64_t now_ns) noexcept nogil:
+    """How many of the records were judged the exact way."""
     cdef Hot* hot
     cdef Hot* hots = core.hot
-    cdef uint32_t points = core.points
-    cdef int64_t limit = min(now_ns + 1, core.next_ns)
-    cdef double change
-    cdef Py_ssize_t k
-    cdef uint64_t quiet = 0
-    for k in range(n):
-        if k + AHEAD < n:
-            memcpy(&coming, data + (k + AHEAD) * RECORD_BYTES, RECORD_BYTES)
-            if coming.point < points:
-                bucium_prefetch(&hots[coming.point])
-        memcpy(&record, data + k * RECORD_BYTES, RECORD_BYTES)
-        if record.point < points and record.status == 0:
-            hot = &hots[record.point]
-            change = fabs(record.value - hot.last)
+    cdef uint64_t points = core.points, exact = 0
+    cdef int64_t limit = min(now_ns + 1, core.next_ns), at_ns
+    cdef double value, change
+    cdef float rough
+    while record < end:
+        look_ahead(hots, record, end)
+        if whose_at(record) < points:
+            hot = &hots[whose_at(record)]
+            at_ns = instant_at(record)
+            value = value_at(record)
+            rough = <float> value  # rounding keeps order, so what is inside the band in single precision is inside it
             if (
-                (record.at_ns > hot.last_ns)
-                & (record.at_ns < limit)
-                & ((<uint64_t> record.at_ns >> QUIET_BITS) < hot.quiet_tick)
-                & (record.value > hot.low)
-                & (record.value < hot.high)
-                & (change <= hot.spike)
-                & (change <= hot.step * <double> <int64_t> (<uint64_t> record.at_ns - <uint64_t> hot.last_ns))
+                at_ns > hot.last_ns and at_ns < limit and (<uint64_t> at_ns >> QUIET_BITS) < hot.quiet_tick
+                and rough > hot.low and rough < hot.high
             ):
-                if fabs(record.value - hot.anchor) > hot.tolerance:
-                    hot.anchor = record.value
-                    hot.anchor_ns = record.at_ns
-                hot.before = hot.last
-                hot.last = record.value
-                hot.last_ns = record.at_ns
-                quiet += 1
-                continue
-        sample(core, record.point, record.at_ns, record.value, record.status, now_ns)
+                change = fabs(value - hot.last)
+                if change <= hot.spike and change <= hot.step * <double> (at_ns - hot.last_ns):
+                    if fabs(value - hot.anchor) > hot.tolerance:
+                        hot.anchor = value
+                        hot.anchor_ns = at_ns
+                    hot.before = hot.last
+                    hot.last = value
+                    hot.last_ns = at_ns
+                    record += RECORD_BYTES
+                    continue
+        exactly(core, record, now_ns)
         limit = min(now_ns + 1, core.next_ns)
-    core.counts[C_SAMPLES] += quiet
-    core.counts[C_QUIET] += quiet
+        exact += 1
+        record += RECORD_BYTES
+    return exact
+
+
+cdef uint64_t plain(Core* core, const char* record, const char* end, int64_t now_ns) noexcept nogil:
+    """The same for a panel none of whose points looks at spikes, rates of change or flat lines: x[n-1] is history enough."""
+    cdef Hot* hot
+    cdef Hot* hots = core.hot
+    cdef uint64_t points = core.points, exact = 0
+    cdef int64_t limit = min(now_ns + 1, core.next_ns), at_ns
+    cdef float rough
+    while record < end:
+        look_ahead(hots, record, end)
+        if whose_at(record) < points:
+            hot = &hots[whose_at(record)]
+            at_ns = instant_at(record)
+            rough = <float> value_at(record)
+            if (
+                at_ns > hot.last_ns and at_ns < limit and (<uint64_t> at_ns >> QUIET_BITS) < hot.quiet_tick
+                and rough > hot.low and rough < hot.high
+            ):
+                hot.last = value_at(record)
+                hot.last_ns = at_ns
+                record += RECORD_BYTES
+                continue
+        exactly(core, record, now_ns)
+        limit = min(now_ns + 1, core.next_ns)
+        exact += 1
+        record += RECORD_BYTES
+    return exact
 
 
 cdef class Panel:
@@ -279,7 +343,7 @@ cdef class Panel:
         extra = &self.core.extras[self.core.warm[i].extra]
         if not rule.robust:
             return rule.sign * delta_rate(rule, extra, self.core.hot[i].last_ns, self.core.hot[i].last)
-        if extra.count < 4 or extra.pushed_ns - extra.at_ns[extra.head] < rule.window_ns // 2:
+        if extra.count < 4 or extra.pushed_ns - extra.kept[extra.head].at_ns < rule.window_ns // 2:
             return NAN
         return rule.sign * robust_rate(extra, rule.sign)
 

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """The queue of deadlines: a hierarchical timing wheel for what is far, a small heap for what is near.
 
 After Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987). Five wheels of 256 slots; a slot of the first is 2**24 ns

@@ -1,4 +1,4 @@
-# cython: cdivision=True
+# cython: cdivision=True, autotestdict=False, auto_pickle=False
 """A panel's state as bytes and back: elapsed times instead of instants, so that it holds across a restart of the clock.
 
 Layout, little-endian: "BUCP", u16 version, u16 0, 32 bytes digest of the configuration, u32 points, u32 groups; each point: u8 length,
@@ -43,7 +43,7 @@ cdef bytes save_point(const Hot* hot, const Warm* warm, int64_t now):
 
 cdef bytes save_windows(const Extra* extra, int64_t now):
     return WINDOWS.pack(
-        *[elapsed(extra.at_ns[k], now) for k in range(SLOTS)], *[extra.value[k] for k in range(SLOTS)],
+        *[elapsed(extra.kept[k].at_ns, now) for k in range(SLOTS)], *[extra.kept[k].value for k in range(SLOTS)],
         elapsed(extra.pushed_ns, now), extra.head, extra.count, extra.calm, extra.baseline, elapsed(extra.drift_ns, now),
     )
 
@@ -158,8 +158,8 @@ cdef load_point(Hot* hot, Warm* warm, tuple f, int64_t now):
 cdef load_windows(Extra* extra, tuple f, int64_t now):
     cdef int k
     for k in range(SLOTS):
-        extra.at_ns[k] = instant(f[k], now)
-        extra.value[k] = f[12 + k]
+        extra.kept[k].at_ns = instant(f[k], now)
+        extra.kept[k].value = f[12 + k]
     extra.pushed_ns = instant(f[24], now)
     extra.head, extra.count, extra.calm, extra.baseline = f[25:29]
     extra.drift_ns = instant(f[29], now)

@@ -197,9 +197,11 @@ cdef struct Warm:
     uint8_t flags
     uint8_t noted  # how many of raises_ns (low half) and faults_ns (high half) are set
 
+cdef struct Kept:
+    int64_t at_ns
+    double value
+
 cdef struct Extra:
-    int64_t at_ns[12]
-    double value[12]
     int64_t pushed_ns
     uint32_t head  # the oldest
     uint32_t count
@@ -207,6 +209,7 @@ cdef struct Extra:
     uint32_t padding
     double baseline
     int64_t drift_ns
+    Kept kept[12]
 
 cdef struct Node:  # a point's or group's place in the queue of deadlines
     int64_t due_ns
@@ -264,6 +267,7 @@ cdef struct Core:
     uint32_t points
     uint32_t total  # points and groups
     uint32_t extra_count
+    uint32_t plain  # no point looks at spikes, rates of change or flat lines
     int64_t start_ns
     # the queue
     uint32_t beats

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """From conditions to what is told: troubles, the declared Level, EN 54-2 dependencies, chatter, votes (README.md §6–§9)."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

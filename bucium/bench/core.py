@@ -175,7 +175,7 @@ def results(sizes: tuple[int, ...] = SIZES, repeats: int = 25) -> dict[str, Any]
     def ratio(one: str, other: str) -> dict[str, dict[str, float]]:
         return {n: {order: ns[one] / ns[other] for order, ns in by.items()} for n, by in of.items()}
 
-    plain = {"levels": levels(), "stale_ns": 30 * S}
+    plain: dict[str, Any] = {"levels": levels(), "stale_ns": 30 * S}
     return {
         "ns_per_sample": {n: {order: ns["panel"] for order, ns in by.items()} for n, by in of.items()},
         "ns_per_sample_of": of,
