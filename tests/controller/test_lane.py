@@ -1,0 +1,176 @@
+"""The lane: no ack before the commit, no PUBACK before it either, and one flooding node hurts nobody else."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from controller.lane import BURST, FLOOD_QUIET_NS, RATE_PER_S, Budget
+from cython_ext import NS_PER_S, Level, topics
+from lanes.envelope import Kind, Opened, open_envelope
+from lanes.link import Message
+from lanes.orders import Ack
+from tests.kit.control_room import GROUP, ControlRoom, FakeNode, report_topic, until
+
+
+class Gate:
+    """A runner that commits only while it is open."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __call__(self, function: Callable[..., object], *args: object) -> object:
+        await self.open.wait()
+        return function(*args)
+
+
+class World:
+    """A control room with its lane and journal running on the in-memory broker."""
+
+    def __init__(self, path: Path) -> None:
+        self.control = ControlRoom(path)
+        self.gate = Gate()
+        self.control.journal._runner = self.gate  # type: ignore[assignment]
+        self.broker = self.control.broker
+
+    def acks(self, node: str) -> list[Ack]:
+        """Acks sent to the node, in order."""
+        found = []
+        for message in self.sent(topics.order(GROUP, node)):
+            opened = open_envelope(message.payload, self.control.plan.plan.roster)
+            assert isinstance(opened, Opened), opened
+            if opened.envelope.kind is Kind.ACK:
+                found.append(Ack.unpack(opened.envelope.body))
+        return found
+
+    def sent(self, topic: str) -> list[Message]:
+        return [message for _, message in self.broker.published if message.topic == topic]
+
+    def say(self, node: FakeNode, data: bytes) -> None:
+        self.broker.inject(report_topic(node.id), data)
+
+    @property
+    def unacked(self) -> int:
+        """Messages that the controller has not PUBACKed."""
+        return len(self.broker.sessions[topics.alarm_client("iasi")].unacked)
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(world.control.journal.run()), asyncio.create_task(world.control.lane.run())]
+    await until(lambda: world.control.lane.connected)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "journal.db")
+
+
+async def test_neither_ack_nor_puback_before_the_commit(world: World) -> None:
+    async with running(world):
+        await until(lambda: len(world.sent(topics.beat(GROUP))) > 0)
+        node = world.control.node("n1")
+        world.gate.open.clear()
+        world.say(node, node.level("gauge", Level.NORMAL, Level.ALARM))
+        await until(lambda: len(world.control.room.book) == 1)
+        await asyncio.sleep(0.05)
+        assert world.acks("n1") == []
+        assert world.unacked == 1
+        # More comes while the first waits for the disk: the first ack must not speak of it.
+        world.say(node, node.trouble("disk", True))
+        await until(lambda: world.control.room.fold.registry.nodes["n1"].head == 2)
+        world.gate.open.set()
+        await until(lambda: any(ack.through == 2 for ack in world.acks("n1")))
+        assert world.unacked == 0
+        journal = world.control.journal
+        for ack in world.acks("n1"):
+            assert ack.journal == journal.id
+        assert journal.durable_seq == journal.seq
+
+
+async def test_an_order_goes_out_only_after_its_row_is_on_disk(world: World) -> None:
+    async with running(world):
+        node = world.control.node("n1")
+        world.say(node, node.state())
+        await until(lambda: node.boot == world.control.room.fold.registry.nodes["n1"].boot)
+        world.gate.open.clear()
+        world.say(node, node.level("gauge", Level.NORMAL, Level.ALARM))
+        await until(lambda: bool(list(world.control.room.fold.activations)))
+        await asyncio.sleep(0.05)
+        assert world.sent(topics.order(GROUP, "n1")) == []
+        world.gate.open.set()
+        await until(lambda: len(world.sent(topics.order(GROUP, "n1"))) >= 2)  # the order and the ack
+
+
+async def test_gaps_are_told_and_closed(world: World) -> None:
+    async with running(world):
+        node = world.control.node("n1")
+        events = [node.trouble("disk", on) for on in (True, False, True)]
+        world.say(node, events[2])
+        world.say(node, events[0])
+        await until(lambda: bool(world.acks("n1")) and world.acks("n1")[-1].through == 1)
+        assert world.acks("n1")[-1].ranges == ((3, 3),)
+        world.say(node, events[1])
+        await until(lambda: world.acks("n1")[-1].through == 3)
+        assert world.acks("n1")[-1].ranges == ()
+
+
+async def test_a_flooding_node_is_quarantined_and_the_others_go_on(world: World) -> None:
+    async with running(world):
+        rogue, good = world.control.node("n1"), world.control.node("n2")
+        same = rogue.trouble("disk", True)
+        for _ in range(int(BURST) + 500):
+            world.say(rogue, same)
+        world.say(good, good.level("gauge2", Level.NORMAL, Level.ALARM))
+        await until(lambda: bool(world.acks("n2")))
+        await until(lambda: world.unacked == 0)  # dropped messages do not fill the broker's window
+        assert world.control.lane.counts["dropped"] == 500
+        assert ("node-flooding", "n1") in world.control.codes()
+        assert ("node-flooding", "n2") not in world.control.codes()
+        world.control.wait(11)
+        assert ("node-flooding", "n1") not in world.control.codes()
+        world.say(rogue, rogue.trouble("disk", False))
+        await until(lambda: world.acks("n1")[-1].through == 2)
+
+
+def test_a_budget_fills_with_time_and_no_further_than_its_burst() -> None:
+    budget = Budget(0)
+    assert all(budget.spend(0) for _ in range(int(BURST)))
+    assert not budget.spend(0)
+    assert sum(budget.spend(NS_PER_S) for _ in range(1000)) == int(RATE_PER_S)
+    assert sum(budget.spend(10_000 * NS_PER_S) for _ in range(5000)) == int(BURST)
+    assert FLOOD_QUIET_NS > 0
+
+
+async def test_the_beat_is_one_message_for_the_group(world: World) -> None:
+    async with running(world):
+        await until(lambda: len(world.sent(topics.beat(GROUP))) > 0)
+        opened = open_envelope(world.sent(topics.beat(GROUP))[0].payload, world.control.plan.plan.roster)
+        assert isinstance(opened, Opened)
+        assert (opened.envelope.kind, opened.envelope.addressee) == (Kind.BEAT, "")
+
+
+async def test_after_a_lost_broker_unanswered_orders_go_out_again(world: World) -> None:
+    async with running(world):
+        node = world.control.node("n1")
+        world.say(node, node.state())
+        world.say(node, node.level("gauge", Level.NORMAL, Level.ALARM))
+        await until(lambda: len(world.sent(topics.order(GROUP, "n1"))) >= 2)
+        orders = [m.payload for m in world.sent(topics.order(GROUP, "n1"))]
+        world.broker.stop(wipe=True)
+        await until(lambda: not world.control.lane.connected)
+        assert ("broker-lost", "alarm") in world.control.codes()
+        world.broker.published.clear()
+        world.broker.start()
+        await until(lambda: world.control.lane.connected)
+        world.control.upkeep.tick()
+        await until(lambda: any(m.payload in orders for m in world.sent(topics.order(GROUP, "n1"))))
