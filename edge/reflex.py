@@ -135,6 +135,9 @@ class Reflex:
         opened = self._store.opened.get((zone, hazard))
         if level is Level.NORMAL:
             self._store.close_alarm(zone, hazard)
+            if opened is not None:
+                incident = AlarmId(zone, hazard, opened.key).incident
+                self._tries = {key: count for key, count in self._tries.items() if key[1] != incident}
         elif opened is None or (
             danger.level is Level.NORMAL and data.cause is Cause.RAISED and data.was is Level.NORMAL
         ):
