@@ -235,15 +235,14 @@ class Lane:
     async def _take_ack(self, ack: Ack) -> None:
         verdict = await self._reporter.ack(ack)
         self.counts["acks"] += 1
-        restored = verdict in (AckVerdict.ABOVE_HEAD, AckVerdict.DIFFERS)
-        if restored or verdict is AckVerdict.FOREIGN:
+        if verdict not in (AckVerdict.TAKEN, AckVerdict.RESEND):
             self.counts["acks_refused"] += 1
             log.warning("ack.refused why=%s through=%d head=%d", verdict, ack.through, self._reporter.head)
-            # The controller has events of this ledger that we have not: an old copy of the disk has been put back.
-            self._troubles.set("ledger-rolled-back" if restored else "ack-foreign", True)
+            if verdict is not AckVerdict.FOREIGN:  # late acks of a ledger that was replaced are ordinary
+                # The controller has events of this ledger that we have not: an old copy of the disk has been put back.
+                self._troubles.set("ledger-rolled-back", True)
             return
         self._troubles.set("ledger-rolled-back", False)
-        self._troubles.set("ack-foreign", False)
         if verdict is AckVerdict.RESEND:
             self._more = True
         self._outbox.acked(ack.ledger, ((0, ack.through), *ack.ranges))

@@ -9,7 +9,7 @@ the ledger's life and never used again. A digest stands in each row, since `inte
     salvaged  unacked events of a ledger that had to be set aside; they keep their old ledger's id and seq
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,8 +29,8 @@ SCHEMA: Final = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE event(seq INTEGER PRIMARY KEY, rank INTEGER NOT NULL, data BLOB NOT NULL, digest BLOB NOT NULL);
 CREATE TABLE outbox(rank INTEGER, seq INTEGER, PRIMARY KEY (rank, seq)) WITHOUT ROWID;
-CREATE TABLE salvaged(ledger BLOB, seq INTEGER, rank INTEGER NOT NULL, data BLOB NOT NULL,
-                      PRIMARY KEY (ledger, seq)) WITHOUT ROWID;
+CREATE TABLE salvaged(rank INTEGER, ledger BLOB, seq INTEGER, data BLOB NOT NULL,
+                      PRIMARY KEY (rank, ledger, seq)) WITHOUT ROWID;
 """
 PAGES_MAX: Final = (
     12_288  # 48 MiB, at least 130,000 events of 300 bytes; with WAL and ballast the whole stays under 64 MiB
@@ -158,7 +158,7 @@ class Ledger:
         with self._db:
             self._db.executemany(
                 "INSERT OR IGNORE INTO salvaged VALUES (?, ?, ?, ?)",
-                ((e.ledger, e.seq, URGENT if e.urgent else CALM, e.data) for e in events),
+                ((URGENT if e.urgent else CALM, e.ledger, e.seq, e.data) for e in events),
             )
 
     def ack(self, ack: Ack) -> AckVerdict:
@@ -192,14 +192,21 @@ class Ledger:
         return None
 
     def _ack_salvaged(self, ack: Ack) -> AckVerdict:
-        held = self._db.execute("SELECT count(*), max(seq) FROM salvaged WHERE ledger = ?", (ack.ledger,)).get
-        if not held[0]:
+        spans = [
+            (rank, ack.ledger, first, last)
+            for first, last in ((0, ack.through), *ack.ranges)
+            for rank in (URGENT, CALM)
+        ]
+        if not any(
+            self._db.execute("SELECT count(*) FROM salvaged WHERE rank = ? AND ledger = ?", (rank, ack.ledger)).get
+            for rank in (URGENT, CALM)
+        ):
             return AckVerdict.FOREIGN
         with self._db:
-            for first, last in ((0, ack.through), *ack.ranges):
-                self._db.execute(
-                    "DELETE FROM salvaged WHERE ledger = ? AND seq BETWEEN ? AND ?", (ack.ledger, first, last)
-                )
+            self._db.executemany(
+                "DELETE FROM salvaged WHERE rank = ? AND ledger = ? AND seq BETWEEN ? AND ?",
+                spans,
+            )
         return AckVerdict.TAKEN
 
     def reserve_counter(self) -> int:
@@ -298,29 +305,40 @@ def digest_of(seq: int, rank: int, data: bytes) -> bytes:
     return sha256(seq.to_bytes(8, "big") + bytes((rank,)) + data).digest()[: DIGEST_BYTES // 2]
 
 
-def read_unacked(path: Path, node: str, head: int | None = None) -> list[Kept]:
-    """What can still be read of a damaged ledger: its unacked events whose digest is right; [] when it is another node's.
+def read_unacked(path: Path, node: str, head: int | None = None) -> Iterator[Kept]:
+    """What can still be read of a damaged ledger: its unacked events whose digest is right; none when it is another node's.
 
-    Events above `head` were never promised to anyone (their commit failed) and are left out.
+    Events above `head` were never promised to anyone (their commit failed) and are left out. Never raises for the damage.
     """
-    found: dict[int, Kept] = {}
-    acked = 0
     with suppress(apsw.Error):
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             meta = dict(db.execute("SELECT name, value FROM meta"))
-            if meta.get("node") != node or not isinstance(meta.get("id"), bytes):
-                return []
-            ledger, acked = meta["id"], meta["through"]
-            for query in ("SELECT * FROM event ORDER BY seq", "SELECT * FROM event ORDER BY seq DESC"):
-                with suppress(apsw.Error):  # from both ends, as far as the damage lets us
-                    for seq, rank, data, digest in db.execute(query):
-                        right = digest == digest_of(seq, rank, data)
-                        if right and acked < seq and (head is None or seq <= head):
-                            found[seq] = Kept(ledger, seq, rank == URGENT, data)
+            ledger, acked = meta.get("id"), meta.get("through")
+            if meta.get("node") != node or not isinstance(ledger, bytes) or not isinstance(acked, int):
+                return
+            last = acked
+            for kept in _right_rows(db, "SELECT * FROM event ORDER BY seq", ledger):
+                if acked < kept.seq and (head is None or kept.seq <= head):
+                    yield kept
+                last = kept.seq
+            for kept in _right_rows(
+                db, "SELECT * FROM event ORDER BY seq DESC", ledger
+            ):  # from the other end of the damage
+                if kept.seq <= last:
+                    break
+                if head is None or kept.seq <= head:
+                    yield kept
             with suppress(apsw.Error):
-                for ledger, seq, rank, data in db.execute("SELECT ledger, seq, rank, data FROM salvaged"):
-                    found[-len(found) - 1] = Kept(ledger, seq, rank == URGENT, data)
+                for rank, old, seq, data in db.execute("SELECT * FROM salvaged"):
+                    yield Kept(old, seq, rank == URGENT, data)
         finally:
             db.close()
-    return [*found.values()]
+
+
+def _right_rows(db: apsw.Connection, query: str, ledger: bytes) -> Iterator[Kept]:
+    """Events as far as the damage lets us read, less those that are not what was written."""
+    with suppress(apsw.Error):
+        for seq, rank, data, digest in db.execute(query):
+            if digest == digest_of(seq, rank, data):
+                yield Kept(ledger, seq, rank == URGENT, data)

@@ -13,6 +13,7 @@ Never retry-and-believe: after an I/O error the file is not written again. Each 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from heapq import nsmallest
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -210,9 +211,8 @@ class Ledgers:
             if ledger is not None:
                 return ledger
         ledger = Ledger(MEMORY, self._node, self._entropy)
-        owed = [kept for path, top in self._owing(head) for kept in read_unacked(path, self._node, top)]
-        owed.sort(key=lambda kept: (not kept.urgent, -kept.seq))
-        ledger.salvage(owed[:CARRIED_MAX])
+        owed = (kept for path, top in self._owing(head) for kept in read_unacked(path, self._node, top))
+        ledger.salvage(nsmallest(CARRIED_MAX, owed, key=lambda kept: (not kept.urgent, -kept.seq)))
         self.findings.append(Finding("ledger-in-memory", True, why))
         return ledger
 

@@ -1,0 +1,133 @@
+"""Timers of unacked events: each its own, the urgent first, bounded, and quiet while nobody listens."""
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.ledger import Kept
+from edge.outbox import HELD_MAX, INFLIGHT_MAX, PAGE_EVENTS, PROBES, Outbox
+
+S = 1_000_000_000
+LEDGER = b"ledger01"
+
+
+def kept(seq: int, urgent: bool = False) -> Kept:
+    return Kept(LEDGER, seq, urgent, b"event")
+
+
+def outbox(*events: Kept, fresh: bool = True) -> Outbox:
+    box = Outbox(Random(1).random)
+    for event in events:
+        box.add(event, 0, fresh=fresh)
+    return box
+
+
+def fly(box: Outbox, now_ns: int, took_ns: int = S // 10, heard: bool = True) -> list[int]:
+    flights = box.take(now_ns, heard=heard)
+    for flight in flights:
+        box.landed(flight, now_ns + took_ns, took_ns)
+    return [flight.kept.seq for flight in flights]
+
+
+def test_urgent_and_newest_first_then_fresh_then_backlog():
+    box = outbox(kept(1), kept(2, True), kept(3, True), kept(4))
+    box.add(kept(0), 0, fresh=False)
+    sent = [fly(box, n) for n in range(5)]
+    assert [seq for some in sent for seq in some] == [3, 2, 1, 4, 0]
+
+
+def test_each_is_sent_again_between_two_and_thirty_seconds():
+    box = outbox(kept(1, True))
+    now, gaps = 0, []
+    for _ in range(12):
+        assert fly(box, now) == [1]
+        due = box.next_due_ns(heard=True)
+        gaps.append((due - now) / S)
+        now = due
+    assert all(2.0 <= gap <= 30.2 for gap in gaps)
+    assert max(gaps) > 10, "it backs off"
+
+
+def test_a_publish_that_failed_is_due_at_once():
+    box = outbox(kept(1))
+    [flight] = box.take(0, heard=True)
+    assert box.take(0, heard=True) == []
+    box.landed(flight, S, None)
+    assert fly(box, S) == [1]
+
+
+def test_the_pace_of_what_is_not_urgent_follows_the_link():
+    box = outbox(*(kept(n) for n in range(1, 200)))
+    widths = [len(fly(box, n * S, took_ns=S // 100)) for n in range(12)]
+    assert widths[0] == 1
+    assert max(widths) <= INFLIGHT_MAX - 4
+    assert widths[-1] > 4
+    fly(box, 20 * S, took_ns=5 * S)
+    assert len(box.take(30 * S, heard=True)) < 4
+
+
+def test_an_alarm_always_finds_a_place_in_the_air():
+    box = outbox(*(kept(n) for n in range(1, 200)))
+    for n in range(30):
+        fly(box, n, took_ns=1)
+    assert len(box.take(10 * S, heard=True)) == INFLIGHT_MAX - 4
+    box.add(kept(500, True), 10 * S, fresh=True)
+    assert [flight.kept.seq for flight in box.take(10 * S, heard=True)] == [500]
+
+
+def test_while_the_controller_is_silent_only_a_few_probe_and_new_ones_still_go():
+    box = outbox(*(kept(n, True) for n in range(1, 50)))
+    while fly(box, 0):
+        pass
+    assert sorted(fly(box, 100 * S, heard=False)) == [46, 47, 48, 49]
+    assert len(fly(box, 200 * S, heard=False)) == PROBES
+    box.add(kept(99, True), 200 * S, fresh=True)
+    assert 99 in fly(box, 200 * S, heard=False)
+    box.all_due(201 * S)
+    assert len(fly(box, 201 * S)) == INFLIGHT_MAX
+
+
+def test_acks_take_them_out_by_ledger_and_range():
+    box = outbox(*(kept(n) for n in range(1, 11)))
+    assert box.acked(b"another1", [(0, 100)]) == 0
+    assert box.acked(LEDGER, [(0, 3), (5, 6)]) == 5
+    assert {seq for _, seq in box.keys} == {4, 7, 8, 9, 10}
+
+
+def test_memory_is_bounded():
+    box = Outbox(Random(1).random)
+    taken = sum(box.add(kept(n), 0, fresh=True) for n in range(1, 5000))
+    assert taken == len(box) == HELD_MAX
+    assert Outbox(Random(1).random).hungry
+    full = outbox(*(kept(n) for n in range(PAGE_EVENTS)), fresh=False)
+    assert not full.hungry
+
+
+def test_age_counts_from_when_an_event_of_now_came_and_the_backlog_has_none():
+    box = outbox(kept(1), fresh=False)
+    assert box.oldest_ns() is None
+    box.add(kept(5), 7, fresh=True)
+    box.add(kept(6, True), 9, fresh=True)
+    assert box.oldest_ns() == 7
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 40)), max_size=60), st.randoms())
+def test_nothing_is_ever_forgotten_but_by_an_ack(events, dice):
+    box = Outbox(dice.random)
+    owed = set()
+    now = 0
+    for urgent, acked, seq in events:
+        now += S
+        box.add(kept(seq, urgent), now, fresh=True)
+        owed.add(seq)
+        for flight in box.take(now, heard=dice.random() < 0.5):
+            box.landed(flight, now, dice.choice([None, 1, S]))
+        if acked:
+            box.acked(LEDGER, [(seq, seq)])
+            owed.discard(seq)
+    assert {seq for _, seq in box.keys} == owed
+    for _ in range(200):
+        now += 31 * S
+        fly(box, now)
+    assert all(flight.attempts for flight in box._flights.values())
