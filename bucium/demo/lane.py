@@ -27,6 +27,7 @@ class LaneWatch:
         self._chains = chains
         self._seen: set[EventKey] = set()
         self.connected = asyncio.Event()
+        self.wrong: list[str] = []  # refused messages, and receipts of what should not have been
         self.counts = {"reports": 0, "orders": 0, "beats": 0, "telemetry": 0}
         self.born: set[str] = set()  # nodes whose birth was seen on the telemetry lane
         self.known: set[str] = set()  # nodes of whom the controller has acknowledged an event
@@ -55,14 +56,16 @@ class LaneWatch:
             return
         opened = open_envelope(message.payload, self._plan.roster)
         if not isinstance(opened, Opened):
-            self._teller.tell(
-                "refused", f"a message on {message.topic} that is not ours: {opened.why}", why=str(opened.why)
-            )
+            self._refused(f"a message on {message.topic} that is not ours: {opened.why}", str(opened.why))
             return
         try:
             self._read(opened.envelope, message.payload, at_ns)
         except WireError as error:
-            self._teller.tell("refused", f"a signed message that cannot be read: {error}", why=error.code)
+            self._refused(f"a signed message that cannot be read: {error}", error.code)
+
+    def _refused(self, text: str, why: str) -> None:
+        self.wrong.append(text)
+        self._teller.tell("refused", text, why=why)
 
     def _read(self, envelope: Envelope, data: bytes, at_ns: int) -> None:
         match envelope.kind:
@@ -127,6 +130,8 @@ class LaneWatch:
         stage = receipt.stage.name.lower()
         proof = ", measured" if receipt.measured and receipt.stage is Stage.SOUNDING else ""
         why = f" ({receipt.reason})" if receipt.reason else ""
+        if receipt.stage in (Stage.REFUSED, Stage.FAILED, Stage.UNORDERED):
+            self.wrong.append(f"{node} says of siren {receipt.siren}: {stage}{why}")
         self._tell(
             "receipt",
             f"{node}: siren {receipt.siren} {stage}{proof}{why}",

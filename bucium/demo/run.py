@@ -142,7 +142,12 @@ async def _play(options: Options, clock: Clock, teller: Teller, checks: list[Che
                 task.cancel()
             await asyncio.gather(*watchers, return_exceptions=True)
         await town.stop()
-        for check in (verdict.all_off(town.world.sounds), verdict.journal(town.site.journal, town.plan)):
+        last = (
+            verdict.all_off(town.world.sounds),
+            verdict.clean(town.lane.wrong),
+            verdict.journal(town.site.journal, town.plan),
+        )
+        for check in last:
             _judge(town.teller, checks, check)
         _tell_verdict(teller, checks)
 
@@ -201,10 +206,12 @@ def _sirens(town: Stage, story: Story, from_ns: int, to_ns: int) -> list[Check]:
         assert pattern is not None
         blasts = town.world.sounds.since(siren.id, from_ns)
         found.append(verdict.sounded(siren.id, blasts, pattern, marks[policy.hazard]))
-        if policy.hazard == "fire":
-            found.append(verdict.silent(town.world.sounds, siren.id, from_ns, marks["fire"] or to_ns, "in the flood"))
-        else:
-            found.append(verdict.silent(town.world.sounds, siren.id, marks["fire"] or to_ns, to_ns, "in the fire"))
+        mark = marks[policy.hazard]
+        over_ns = mark + round((verdict.LATE_S + pattern.length_s + verdict.SPARE_S) * 1e9)
+        found += [
+            verdict.silent(town.world.sounds, siren.id, from_ns, mark or to_ns, "before its mark"),
+            verdict.silent(town.world.sounds, siren.id, min(over_ns, to_ns), to_ns, "afterwards"),
+        ]
     return found
 
 

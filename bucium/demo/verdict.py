@@ -95,6 +95,12 @@ def webhook(watch: CapWatch, from_count: int, from_posts: int) -> Check:
     return Check(name, bool(posts), f"{len(posts)} posts, each rightly signed" if posts else "no post came")
 
 
+def clean(wrong: list[str]) -> Check:
+    """No message was refused, no order failed, and no siren sounded unordered, as far as the lane told."""
+    name = "nothing was refused, failed or unordered"
+    return Check(name, not wrong, f"{len(wrong)}, first: {wrong[0]}" if wrong else "by every receipt on the lane")
+
+
 def journal(path: Path, plan: Plan) -> Check:
     """The controller's journal is whole, by the verifier that shares no code with its writer."""
     found = verify_journal(path, {signer.kid: signer.public for signer in plan.roster})

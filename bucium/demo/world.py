@@ -61,6 +61,7 @@ profile = "waveshare-relay8"
 id = "bridge-contacts"
 line = "bridge-rtu"
 profile = "novabo-di8"
+initial = {{ alarm-1 = 0 }}  # at rest
 [[device]]
 id = "quay-gauge"
 line = "quay-rtu"

@@ -13,9 +13,9 @@ def attach(app: typer.Typer) -> None:
 
 def demo(
     seconds: Annotated[
-        float,
+        float | None,
         typer.Option(help="How long it plays; the story (60 s) is repeated or hastened to fit.", min=15, max=864_000),
-    ] = 60.0,
+    ] = None,
     speed: Annotated[
         float, typer.Option(help="Play the story faster or slower; sirens keep their own pace.", min=0.1, max=4)
     ] = 1.0,
@@ -37,7 +37,7 @@ def demo(
     Exit code 0 only when the devices' own records show that the right sirens sounded and stopped.
 
     Example: bucium demo
-    Example: bucium demo --seconds 30 --headless --out /tmp/demo
+    Example: bucium demo --seconds 30 --headless --out demo-out
     """
     from bucium.demo.run import Options, main
 

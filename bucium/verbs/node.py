@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from bucium.output import emit, say, table
+from bucium.verbs.siren import troubles
 from lanes.control import ask
 
 app: Final = typer.Typer(name="node", help="A node, seen from itself.", no_args_is_help=True)
@@ -42,7 +43,7 @@ def status(socket: Socket = SOCKET, as_json: Json = False) -> None:
     say(f"ledger      {ledger['id']}, {ledger['head']} events, {ledger['unacked']} not acknowledged")
     table("points", ("id", "level", "value", "unit", "trouble"), [_point(row) for row in points])
     sirens = [
-        (s["id"], s["stage"], f"{s['hold_s']} s" if s["hold_s"] else "", str(s["trouble"] or ""))
+        (s["id"], s["stage"], f"{s['hold_s']} s" if s["hold_s"] else "", troubles(s["trouble"]))
         for s in found["sirens"]
     ]
     table("sirens", ("id", "stage", "held by a stop", "trouble"), sirens)
@@ -50,7 +51,9 @@ def status(socket: Socket = SOCKET, as_json: Json = False) -> None:
 
 
 def _point(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(row.get(name, "")) for name in ("id", "level", "value", "unit", "trouble"))
+    trouble = row.get("trouble", [])
+    words = ", ".join(trouble) if isinstance(trouble, list) else str(trouble)
+    return (*(str(row.get(name, "")) for name in ("id", "level", "value", "unit")), words)
 
 
 @app.command()

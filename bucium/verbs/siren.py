@@ -12,6 +12,7 @@ from lanes.acts import ALL, CheckSiren, RequestSiren, StopSiren, VetoSiren
 from lanes.control import ask
 from lanes.identity import INCIDENT_BYTES
 from lanes.orders import Action
+from lanes.reports import SirenTrouble
 
 app: Final = typer.Typer(name="siren", help="Sirens: what they do, requests, approvals, stop.", no_args_is_help=True)
 
@@ -39,11 +40,21 @@ def list_(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
             " ".join(s["zones"]),
             s["stage"],
             _hold(s),
-            "node silent" if s["node_silent"] else str(s["trouble"] or ""),
+            _trouble(s),
         )
         for s in found
     ]
     table("sirens", ("siren", "node", "zones", "stage", "held by a stop", "trouble"), rows)
+
+
+def _trouble(siren: dict[str, Any]) -> str:
+    words = troubles(siren["trouble"])
+    return ", ".join(filter(None, ("node silent" if siren["node_silent"] else "", words)))
+
+
+def troubles(bits: int) -> str:
+    """A siren's trouble bits in words."""
+    return ", ".join(one.name.lower().replace("_", " ") for one in SirenTrouble if one & bits and one.name)
 
 
 def _hold(siren: dict[str, Any]) -> str:
