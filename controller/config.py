@@ -38,9 +38,9 @@ class ControllerSection(Settings):
 class KeysSection(Settings):
     """`[keys]`: this controller's signing keys, files of mode 0600; `bucium keys issue` makes them."""
 
-    live: Path
-    exercise: Path | None = None
-    test: Path | None = None
+    live: Path = Field(description="key for live messages")
+    exercise: Path | None = Field(None, description="key for exercises; without it there are none here")
+    test: Path | None = Field(None, description="key for tests; without it there are none here")
 
 
 class TelemetrySection(Settings):

@@ -47,11 +47,11 @@ class HistorySettings(Settings):
     """`[history]` of controller.toml."""
 
     url: Url = Field(description="the server, e.g. https://history.example:8086")
-    bucket: str = Field("bucium", min_length=1, max_length=128)
-    org: str = Field("", max_length=128)
+    bucket: str = Field("bucium", min_length=1, max_length=128, description="the bucket (database) written to")
+    org: str = Field("", max_length=128, description="the organisation, where the server has them")
     token_file: Path | None = Field(None, description="file of mode 0600 with the write token")
     ca: Path | None = Field(None, description="PEM of the server's CA, when it is not a public one")
-    timeout_s: float = Field(10.0, gt=0, le=60)
+    timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one request")
     spool_mib: int = Field(256, ge=1, le=16384, description="disk for what the server has not taken")
     insecure: bool = Field(False, description="true: allow http:// beyond this machine; the token can then be read")
 

@@ -37,9 +37,9 @@ class NodeSection(Settings):
 class KeysSection(Settings):
     """`[keys]`: this node's signing keys, files of mode 0600; `bucium keys issue` makes them."""
 
-    live: Path
-    exercise: Path | None = None
-    test: Path | None = None
+    live: Path = Field(description="key for live messages")
+    exercise: Path | None = Field(None, description="key for exercises; without it there are none here")
+    test: Path | None = Field(None, description="key for tests; without it there are none here")
 
 
 class TelemetrySection(Settings):
@@ -59,9 +59,9 @@ class ClockSection(Settings):
 class PointBinding(Settings):
     """`[[point]]`: the channel that measures a point of the plan. The point's value is `factor` × reading + `offset`."""
 
-    id: Id
-    device: Id
-    channel: Id
+    id: Id = Field(description="the point's id in the plan")
+    device: Id = Field(description="the device that measures it")
+    channel: Id = Field(description="the device's channel: see bucium bus read")
     factor: Finite = Field(1.0, description="-1 for a radar that looks down at the water")
     offset: Finite = Field(0.0, description="in the point's unit; for that radar its height above the gauge zero")
 

@@ -27,21 +27,23 @@ MAX_HOLD_S = 300.0  # continuous sound, design §2.4
 
 
 class _ModbusBus(Settings):
-    id: Id
-    timeout_s: float = Field(0.5, gt=0.0, le=MAX_TIMEOUT_S)  # one request, from its first byte to the answer's last
-    probe_s: float = Field(5.0, ge=0.1, le=3600.0)  # at most one request to a dead unit in this time
-    dead_after: int = Field(3, ge=1, le=100)  # silences in a row that open a unit's circuit
-    simulated: bool = False
+    id: Id = Field(description="what devices call this bus")
+    timeout_s: float = Field(
+        0.5, gt=0.0, le=MAX_TIMEOUT_S, description="one request, from its first byte to the answer's last"
+    )
+    probe_s: float = Field(5.0, ge=0.1, le=3600.0, description="a dead unit is asked once in this time")
+    dead_after: int = Field(3, ge=1, le=100, description="silences in a row that make a unit dead")
+    simulated: bool = Field(False, description="true: a simulator on this machine; anything else is then refused")
 
 
 class ModbusTcpBus(_ModbusBus):
     """Modbus over TCP: a device, or a gateway with units behind it."""
 
-    type: Literal["modbus-tcp"]
-    host: str = Field(min_length=1)
-    port: int = Field(502, ge=1, le=65535)
-    framing: Literal["tcp", "rtu"] = "tcp"  # rtu: transparent serial servers
-    turn_round_s: float = Field(0.0, ge=0.0, le=5.0)
+    type: Literal["modbus-tcp"] = Field(description="a device, or a gateway with units behind it")
+    host: str = Field(min_length=1, description="name or address of the device or gateway")
+    port: int = Field(502, ge=1, le=65535, description="its TCP port")
+    framing: Literal["tcp", "rtu"] = Field("tcp", description="rtu: for transparent serial servers")
+    turn_round_s: float = Field(0.0, ge=0.0, le=5.0, description="silence before each request")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -53,26 +55,30 @@ class ModbusTcpBus(_ModbusBus):
 class ModbusRtuBus(_ModbusBus):
     """Modbus RTU on a serial line."""
 
-    type: Literal["modbus-rtu"]
-    device: str = Field(min_length=1)  # /dev/serial/by-id/… is stable, /dev/ttyUSB0 is not
-    baud: int = Field(9600, ge=300, le=1_000_000)
-    parity: Literal["none", "even", "odd"] = "none"
-    stop: Literal[1, 2] = 1
+    type: Literal["modbus-rtu"] = Field(description="a serial line")
+    device: str = Field(min_length=1, description="the serial line; /dev/serial/by-id/… is stable, /dev/ttyUSB0 is not")
+    baud: int = Field(9600, ge=300, le=1_000_000, description="bits a second; all devices of a line share it")
+    parity: Literal["none", "even", "odd"] = Field("none", description="as the devices have it")
+    stop: Literal[1, 2] = Field(1, description="stop bits")
     turn_round_s: float = Field(
-        0.02, ge=0.0, le=5.0
-    )  # silence before each request; 3.5 characters at 2400 baud are 16 ms
-    echo: bool = False  # the adapter hears itself
+        0.02, ge=0.0, le=5.0, description="silence before each request; 3.5 characters at 2400 baud are 16 ms"
+    )
+    echo: bool = Field(False, description="true: the adapter hears what it sends")
 
 
 class GpioBus(Settings):
     """Contacts and relays on this board."""
 
-    type: Literal["gpio"]
-    id: Id
-    chip: Literal["rpi", "gpiod", "simulated"]
-    label: str = ""  # gpiod: the chip's label, when line names are not unique on this board
-    socket: str = ""  # simulated: the Unix socket of the simulator; empty: a chip inside this process
-    record: str = ""  # simulated inside this process: a file of JSON lines, one for each edge
+    type: Literal["gpio"] = Field(description="contacts and relays of this board")
+    id: Id = Field(description="what devices call this bus")
+    chip: Literal["rpi", "gpiod", "simulated"] = Field(
+        description="rpi: the RPi.GPIO interface (rpi-lgpio); gpiod: the kernel's lines, by name; simulated"
+    )
+    label: str = Field("", description="gpiod: the chip's label, when line names are not unique on this board")
+    socket: str = Field(
+        "", description="simulated: the Unix socket of the simulator; empty: a chip inside this process"
+    )
+    record: str = Field("", description="simulated in this process: a file of JSON lines, one for each edge")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -91,31 +97,33 @@ BusSettings = Annotated[ModbusTcpBus | ModbusRtuBus | GpioBus, Field(discriminat
 class InputSettings(Settings):
     """A contact: reads 1 when active."""
 
-    channel: Id
-    line: str = Field(min_length=1)  # gpiod: the line's name (GPIO17); rpi: GPIO17 or 17 (BCM)
-    active_low: bool = False
-    pull: Literal["none", "up", "down"] = "none"
-    debounce_s: float = Field(0.05, ge=0.0, le=10.0)
+    channel: Id = Field(description="what points and sirens call this contact; it reads 1 when active")
+    line: str = Field(min_length=1, description="gpiod: the line's name, e.g. GPIO17; rpi: GPIO17 or 17 (BCM)")
+    active_low: bool = Field(False, description="true: active when the line is at 0 V")
+    pull: Literal["none", "up", "down"] = Field("none", description="resistor of the chip")
+    debounce_s: float = Field(0.05, ge=0.0, le=10.0, description="a change counts when it has stood for so long")
 
 
 class OutputSettings(Settings):
     """A relay: OFF at open, and OFF again at close."""
 
-    point: Id
-    line: str = Field(min_length=1)
-    active_low: bool = False
+    point: Id = Field(description="what sirens call this relay")
+    line: str = Field(min_length=1, description="as for an input")
+    active_low: bool = Field(False, description="true: the relay pulls at 0 V")
 
 
 class DeviceSettings(Settings):
     """A device on a bus: a Modbus unit with a profile, or contacts and relays of a gpio bus."""
 
-    id: Id
-    bus: Id
-    unit: int = Field(-1, ge=-1, le=255)  # -1: the profile's factory address
-    profile: str = ""  # a name from firmware_bridge/profiles, or a path ending in .toml
-    address_offset: int = Field(0, ge=0, le=65535)  # added to every address: the n-th zone of a panel
-    input: tuple[InputSettings, ...] = ()
-    output: tuple[OutputSettings, ...] = ()
+    id: Id = Field(description="what points and sirens call this device")
+    bus: Id = Field(description="the bus that it is on")
+    unit: int = Field(-1, ge=-1, le=255, description="Modbus address; -1: the profile's factory address")
+    profile: str = Field("", description="a shipped profile (bucium bus profiles), or a path ending in .toml")
+    address_offset: int = Field(
+        0, ge=0, le=65535, description="added to every address of the profile: the n-th zone of a panel"
+    )
+    input: tuple[InputSettings, ...] = Field(default=(), description="contacts, on a gpio bus")
+    output: tuple[OutputSettings, ...] = Field(default=(), description="relays, on a gpio bus")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -135,20 +143,27 @@ class DeviceSettings(Settings):
 class ChannelRef(Settings):
     """A channel of a device of this node."""
 
-    device: Id
-    channel: Id
-    good: float | None = None  # supervision: the value that means all is well
-    within_s: float = Field(2.0, gt=0.0, le=60.0)  # feedback: how soon after start it must be seen
+    device: Id = Field(description="a device of this node")
+    channel: Id = Field(description="its channel")
+    good: float | None = Field(
+        None, description="supervision: the value that means all is well; feedback: while it sounds"
+    )
+    within_s: float = Field(2.0, gt=0.0, le=60.0, description="feedback: how soon after the start it must be seen")
 
 
 class SirenSettings(Settings):
     """A siren: contacts of a relay device, or a controller whose profile has a [siren] table."""
 
-    id: Id
-    device: Id
-    contacts: dict[Mode | Literal["any"], Id] = Field(default_factory=dict)  # mode → point; any: all other modes
-    feedback: ChannelRef | None = None  # a contact or current switch that is 1 while it sounds
-    supervision: dict[Id, ChannelRef] = Field(default_factory=dict)  # mains, battery, door …
+    id: Id = Field(description="the siren's id in the plan")
+    device: Id = Field(description="the relay device, or a controller whose profile has a [siren] table")
+    contacts: dict[Mode | Literal["any"], Id] = Field(
+        default_factory=dict,
+        description="mode (steady, wail, pulsed, voice) = relay; any: all modes that are not named, but voice",
+    )
+    feedback: ChannelRef | None = Field(None, description="a contact or current switch that is 1 while it sounds")
+    supervision: dict[Id, ChannelRef] = Field(
+        default_factory=dict, description="a name of yours (mains, battery, door) = the channel that shows it"
+    )
 
 
 def _loopback(host: str) -> bool:

@@ -83,13 +83,13 @@ class BrokerSettings(Settings):
     """`[broker]` of node.toml and controller.toml."""
 
     host: str = Field("127.0.0.1", description="name or address of the MQTT broker")
-    port: int = Field(1883, ge=1, le=65535)
+    port: int = Field(1883, ge=1, le=65535, description="its TCP port; 8883 is usual with TLS")
     ca: Path | None = Field(None, description="PEM of the broker's CA; its presence turns TLS on")
     certificate: Path | None = Field(None, description="PEM of our client certificate")
     key: Path | None = Field(None, description="PEM of its private key, mode 0600")
     username: str | None = Field(None, description="only for brokers without client certificates")
     password_file: Path | None = Field(None, description="file of mode 0600 with the password")
-    keepalive_s: int = Field(10, ge=2, le=60)
+    keepalive_s: int = Field(10, ge=2, le=60, description="MQTT keep-alive: how soon a dead link is noticed")
     timeout_s: float = Field(10.0, gt=0, le=60, description="how long a connect, subscribe or publish may take")
 
 

@@ -47,13 +47,13 @@ def _timezone(name: str) -> str:
 class Zone(Named):
     """What a siren warns: one CAP area."""
 
-    name: Texts
-    timezone: Annotated[str, AfterValidator(_timezone)] = "Europe/Bucharest"
+    name: Texts = Field(description="by language: ro, en, ru, uk", default_factory=dict)
+    timezone: Annotated[str, AfterValidator(_timezone)] = Field("Europe/Bucharest", description="IANA time zone")
     polygon: tuple[tuple[float, float], ...] = Field((), description="latitude, longitude pairs; first = last")
     circle: tuple[float, float, float] | None = Field(None, description="latitude, longitude, radius in km")
     geocodes: dict[str, str] = Field(default_factory=dict, description="e.g. EMMA_ID, NUTS3")
-    population: Annotated[int, Field(ge=0)] = 0
-    instructions: Texts
+    population: Annotated[int, Field(ge=0)] = Field(0, description="people who live there")
+    instructions: Texts = Field(description="what people should do, by language; goes into CAP", default_factory=dict)
 
     @model_validator(mode="after")
     def _sense(self) -> Self:
@@ -70,12 +70,12 @@ class Zone(Named):
 class Key(Settings):
     """One public key of the roster."""
 
-    public: Public
-    signer: Id
-    role: Literal["node", "controller", "operator", "planner"]
-    mode: ModeName
-    zones: tuple[Id, ...] = ()
-    centre: Id | Literal[""] = ""
+    public: Public = Field(description="the raw Ed25519 public key: 64 hex digits")
+    signer: Id = Field(description="whose it is: a node, a controller or a person")
+    role: Literal["node", "controller", "operator", "planner"] = Field(description="what the signer is")
+    mode: ModeName = Field(description="what it signs; each signer has one key for each")
+    zones: tuple[Id, ...] = Field((), description="zones that the signer may act for; empty: all (not for a person)")
+    centre: Id | Literal[""] = Field("", description="the dispatch centre of a person")
 
     @model_validator(mode="after")
     def _sense(self) -> Self:
@@ -87,19 +87,23 @@ class Key(Settings):
 class Plan(Settings):
     """The whole plan. Ids are unique among their kind; every reference must resolve."""
 
-    version: Annotated[int, Field(ge=1, lt=1 << 31)]
-    root: Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9-]{0,31}$")]
-    group: Id
+    version: Annotated[int, Field(ge=1, lt=1 << 31)] = Field(description="rises with every plan")
+    root: Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9-]{0,31}$")] = Field(
+        description="the root that it stands under"
+    )
+    group: Id = Field(description="the nodes of one controller: a part of every topic")
     controller: Id = Field(description="the home controller: only its ack lets a node forget")
     centre: Id = Field("centre", description="the home controller's dispatch centre")
-    stop_hold_s: Annotated[float, Field(ge=0, le=1800)] = 600.0
-    zones: tuple[Zone, ...] = Field(alias="zone", min_length=1)
-    points: tuple[Point, ...] = Field((), alias="point")
-    groups: tuple[Group, ...] = Field((), alias="vote")
-    sirens: tuple[Siren, ...] = Field((), alias="siren")
-    patterns: tuple[Pattern, ...] = Field((), alias="pattern")
-    policies: tuple[Policy, ...] = Field((), alias="policy")
-    keys: tuple[Key, ...] = Field((), alias="key")
+    stop_hold_s: Annotated[float, Field(ge=0, le=1800)] = Field(
+        600.0, description="after a stop nothing automatic sounds for so long: that siren, that incident"
+    )
+    zones: tuple[Zone, ...] = Field(alias="zone", min_length=1, description="what sirens warn")
+    points: tuple[Point, ...] = Field((), alias="point", description="sensor channels")
+    groups: tuple[Group, ...] = Field((), alias="vote", description="k of n points")
+    sirens: tuple[Siren, ...] = Field((), alias="siren", description="sirens")
+    patterns: tuple[Pattern, ...] = Field((), alias="pattern", description="signals")
+    policies: tuple[Policy, ...] = Field((), alias="policy", description="what happens in a zone at a Level")
+    keys: tuple[Key, ...] = Field((), alias="key", description="the roster: whose keys count")
     revoked: tuple[str, ...] = Field((), description="key ids (hex) that no longer count")
 
     @model_validator(mode="after")

@@ -44,4 +44,4 @@ def to_ns(seconds: float) -> int:
 class Named(Settings):
     """Anything of the plan that has an id."""
 
-    id: Id
+    id: Id = Field(description="its name: 1 to 32 of a-z, 0-9 and '-'")

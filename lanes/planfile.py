@@ -35,16 +35,20 @@ DEMO: Final = "DEMO"  # the root of throw-away keys; real drivers refuse its pla
 class Planner(Settings):
     """One person who may sign plans."""
 
-    id: Id
-    public: Public
+    id: Id = Field(description="what plan signatures call this person")
+    public: Public = Field(description="the raw Ed25519 public key: 64 hex digits")
 
 
 class Root(Settings):
     """The trust anchor of plans: `root.toml`, pinned on every machine."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9-]{0,31}$")]
-    threshold: Annotated[int, Field(ge=1, le=SIGNATURES_MAX)] = 2
-    planners: tuple[Planner, ...] = Field(alias="planner", min_length=1)
+    name: Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9-]{0,31}$")] = Field(
+        description="plans name the root that they stand under; DEMO: real drivers refuse its plans"
+    )
+    threshold: Annotated[int, Field(ge=1, le=SIGNATURES_MAX)] = Field(
+        2, description="how many of its people must have signed a plan"
+    )
+    planners: tuple[Planner, ...] = Field(alias="planner", min_length=1, description="the people who may sign plans")
 
     @property
     def roster(self) -> Roster:

@@ -15,11 +15,11 @@ from .settings import Settings
 class LevelRule(Settings):
     """When a point enters and leaves one Level."""
 
-    raise_at: Finite = Field(alias="raise")
-    clear_at: Finite = Field(alias="clear")
-    on_delay_s: Seconds = 0.0
-    off_delay_s: Seconds = 0.0
-    rate_per_min: Finite | None = Field(None, description="rate of rise that raises this Level on its own")
+    raise_at: Finite = Field(alias="raise", description="the value at which the Level is entered")
+    clear_at: Finite = Field(alias="clear", description="the value at which it is left; not beyond `raise`")
+    on_delay_s: Seconds = Field(0.0, description="the value must stay beyond `raise` for so long")
+    off_delay_s: Seconds = Field(0.0, description="the value must stay back of `clear` for so long")
+    rate_per_min: Finite | None = Field(None, description="rate of rise, units a minute, that raises this Level alone")
 
     def core(self) -> LevelConfig:
         return LevelConfig(
@@ -34,45 +34,49 @@ class LevelRule(Settings):
 class Drift(Settings):
     """Smoke: how far the clean-air value may be followed before the detector is dirty."""
 
-    clean: Finite
-    rate_per_h: Annotated[float, Field(gt=0)]
-    total: Annotated[float, Field(gt=0)]
+    clean: Finite = Field(description="the clean-air value to begin with")
+    rate_per_h: Annotated[float, Field(gt=0)] = Field(description="how fast it may be followed, units an hour")
+    total: Annotated[float, Field(gt=0)] = Field(description="how far in all; beyond it the detector is `dirty`")
 
 
 class Point(Named):
     """One sensor channel and how it is judged."""
 
-    node: Id
-    zones: tuple[Id, ...] = Field(min_length=1)
-    hazard: HazardName
-    name: Texts
-    unit: str = Field(max_length=16)
+    node: Id = Field(description="the node that reads it")
+    zones: tuple[Id, ...] = Field(min_length=1, description="the zones that it endangers")
+    hazard: HazardName = Field(description="what people are warned of")
+    name: Texts = Field(description="by language: ro, en, ru, uk", default_factory=dict)
+    unit: str = Field(max_length=16, description="of its values, e.g. m, mm/h; 1: a contact")
     datum: str = Field("", description="height system of the gauge zero, e.g. Baltic or Black Sea")
-    gauge_zero_m: Finite | None = None
-    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
-    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
-    direction: Literal["rising", "falling"] = "rising"
+    gauge_zero_m: Finite | None = Field(None, description="height of the gauge zero in that system")
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = Field(None, description="degrees north")
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = Field(None, description="degrees east")
+    direction: Literal["rising", "falling"] = Field("rising", description="the side on which danger lies")
     alone: bool = Field(True, description="false: raises its zones' alarm only through a group")
-    period_s: Annotated[float, Field(gt=0, le=86400)] = 1.0
-    confirm_s: Seconds = 0.0
-    stale_s: Seconds = 0.0
-    latch: bool = False
-    realarm_s: Seconds = 0.0
-    minimum_on_s: Seconds = 0.0
-    attention: LevelRule | None = None
-    alarm: LevelRule | None = None
-    danger: LevelRule | None = None
-    sensor_span: tuple[float, float] = (-inf, inf)
-    operator_span: tuple[float, float] = (-inf, inf)
-    spike: Annotated[float, Field(ge=0)] = 0.0
-    rate_limit_per_s: Annotated[float, Field(ge=0)] = 0.0
-    flat_s: Seconds = 0.0
-    flat_tolerance: Annotated[float, Field(ge=0)] = 0.0
-    rate_window_s: Seconds = 0.0
-    rate_method: Literal["robust", "delta"] = "robust"
-    dependency: Literal["none", "a", "b", "c"] = "none"
-    dependency_s: Seconds = 60.0
-    drift: Drift | None = None
+    period_s: Annotated[float, Field(gt=0, le=86400)] = Field(1.0, description="how often it is read")
+    confirm_s: Seconds = Field(
+        0.0, description="suspect samples raise after so long, or three periods, whichever is longer"
+    )
+    stale_s: Seconds = Field(0.0, description="no good sample for so long is trouble `stale`; 0: never")
+    latch: bool = Field(False, description="true: a Level stays until a person resets it")
+    realarm_s: Seconds = Field(0.0, description="a Level that lasts is told again after so long; 0: never")
+    minimum_on_s: Seconds = Field(0.0, description="a Level lasts at least so long")
+    attention: LevelRule | None = Field(None, description="Level 1: CA, yellow")
+    alarm: LevelRule | None = Field(None, description="Level 2: CI, orange; fire alarm")
+    danger: LevelRule | None = Field(None, description="Level 3: CP, red")
+    sensor_span: tuple[float, float] = Field((-inf, inf), description="[low, high] that the sensor can measure")
+    operator_span: tuple[float, float] = Field((-inf, inf), description="[low, high] that can be true here")
+    spike: Annotated[float, Field(ge=0)] = Field(0.0, description="a jump up and back of this size is suspect; 0: off")
+    rate_limit_per_s: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="a change of more than so many units a second is suspect; 0: off"
+    )
+    flat_s: Seconds = Field(0.0, description="so long within flat_tolerance is trouble `flat`; 0: off")
+    flat_tolerance: Annotated[float, Field(ge=0)] = Field(0.0, description="what still counts as no change")
+    rate_window_s: Seconds = Field(0.0, description="over which rate_per_min is measured")
+    rate_method: Literal["robust", "delta"] = Field("robust", description="robust: Theil–Sen; delta: last minus first")
+    dependency: Literal["none", "a", "b", "c"] = Field("none", description="EN 54-2 dependency on a second signal")
+    dependency_s: Seconds = Field(60.0, description="how long a first signal waits for its second")
+    drift: Drift | None = Field(None, description="smoke: following the clean-air value")
 
     @model_validator(mode="after")
     def _sense(self) -> Self:
@@ -130,11 +134,13 @@ class Point(Named):
 class Group(Named):
     """k of n points vote within a window."""
 
-    points: tuple[Id, ...] = Field(min_length=2)
-    k: Annotated[int, Field(ge=1)]
-    window_s: Annotated[float, Field(gt=0, le=86400)]
-    on_failure: Literal["to-alarm", "to-silence"] = "to-alarm"
-    zones: tuple[Id, ...] = Field(min_length=1)
+    points: tuple[Id, ...] = Field(min_length=2, description="who votes; all of one hazard")
+    k: Annotated[int, Field(ge=1)] = Field(description="votes that raise a Level")
+    window_s: Annotated[float, Field(gt=0, le=86400)] = Field(description="votes count together for so long")
+    on_failure: Literal["to-alarm", "to-silence"] = Field(
+        "to-alarm", description="a failed point counts as a vote for the alarm, or for nothing"
+    )
+    zones: tuple[Id, ...] = Field(min_length=1, description="the zones that the vote endangers")
 
     @model_validator(mode="after")
     def _sense(self) -> Self:

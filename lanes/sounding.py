@@ -14,37 +14,39 @@ CONTINUOUS_MAX_S = 300.0  # continuous sound, hard in the node (design §2.4)
 class Siren(Named):
     """One siren, fixed to the node that drives it."""
 
-    node: Id
-    zones: tuple[Id, ...] = Field(min_length=1)
-    name: Texts
-    family: Literal["electric", "compressed-air"] = "electric"
+    node: Id = Field(description="the node that drives it")
+    zones: tuple[Id, ...] = Field(min_length=1, description="the zones that hear it")
+    name: Texts = Field(description="by language: ro, en, ru, uk", default_factory=dict)
+    family: Literal["electric", "compressed-air"] = Field("electric", description="the law has other timings for each")
     proof: bool = Field(False, description="true: SOUNDING must be measured, else the activation has failed")
-    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
-    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
-    radius_m: Annotated[float, Field(ge=0)] = 0.0
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = Field(None, description="degrees north")
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = Field(None, description="degrees east")
+    radius_m: Annotated[float, Field(ge=0)] = Field(0.0, description="how far it is heard")
 
 
 class Segment(Settings):
     """`repeat` times `on_s` of sound and `off_s` of silence."""
 
-    mode: Literal["steady", "wail", "pulsed", "voice"]
-    on_s: Annotated[float, Field(gt=0, le=CONTINUOUS_MAX_S)]
-    off_s: Annotated[float, Field(ge=0, le=CONTINUOUS_MAX_S)] = 0.0
-    repeat: Annotated[int, Field(ge=1, le=60)] = 1
+    mode: Literal["steady", "wail", "pulsed", "voice"] = Field(description="the sound")
+    on_s: Annotated[float, Field(gt=0, le=CONTINUOUS_MAX_S)] = Field(description="sound")
+    off_s: Annotated[float, Field(ge=0, le=CONTINUOUS_MAX_S)] = Field(0.0, description="silence after it")
+    repeat: Annotated[int, Field(ge=1, le=60)] = Field(1, description="how many times")
 
 
 class Pattern(Named):
     """A siren signal as data, with its legal source. The silence after the last sound does not count."""
 
-    title: Texts
+    title: Texts = Field(description="by language: ro, en, ru, uk", default_factory=dict)
     source: str = Field(description="the law or order that fixes it")
     verified: bool = Field(description="false: no text with the cadence was found; say so wherever it is shown")
-    family: Literal["electric", "compressed-air", "any"] = "any"
+    family: Literal["electric", "compressed-air", "any"] = Field(
+        "any", description="the sirens that this timing is for"
+    )
     signal: Id | Literal[""] = Field(
         "", description="patterns of one signal are its timings for different families; each siren sounds its own"
     )
-    public: bool = True
-    segments: tuple[Segment, ...] = Field(min_length=1, max_length=16)
+    public: bool = Field(True, description="false: not a signal that the public is taught")
+    segments: tuple[Segment, ...] = Field(min_length=1, max_length=16, description="one after the other")
 
     @property
     def length_s(self) -> float:
@@ -70,13 +72,13 @@ class Pattern(Named):
 class Policy(Settings):
     """What happens in a zone when a hazard reaches a Level."""
 
-    zone: Id
-    hazard: HazardName
-    level: LevelName
-    mode: Literal["automatic", "unless-vetoed", "by-hand", "none"]
-    pattern: Id | Literal[""] = ""
+    zone: Id = Field(description="where it holds")
+    hazard: HazardName = Field(description="for which hazard")
+    level: LevelName = Field(description="from this Level on, until a higher Level has a policy of its own")
+    mode: Literal["automatic", "unless-vetoed", "by-hand", "none"] = Field(description="who decides; see decisions.md")
+    pattern: Id | Literal[""] = Field("", description="the signal; mode none needs none")
     max_s: Annotated[int, Field(ge=0, le=SOUND_MAX_S + 1)] = Field(0, description="0: the pattern's own length")
-    veto_s: Annotated[float, Field(ge=0, le=600)] = 0.0
+    veto_s: Annotated[float, Field(ge=0, le=600)] = Field(0.0, description="unless-vetoed: time for a veto")
     k: Annotated[int, Field(ge=1, le=5)] = Field(1, description="signed sensor nodes that an automatic order needs")
     approvals: Annotated[int, Field(ge=2, le=4)] = Field(2, description="people that an order by hand needs")
     centres: Annotated[int, Field(ge=1, le=2)] = Field(1, description="2: the people must be of two centres")

@@ -41,7 +41,7 @@ class CapSettings(Settings):
     contact: Line = Field("", description="whom to call about a message")
     web: Url | Literal[""] = Field("", description="where people read more")
     languages: tuple[Language, ...] = Field(LANGUAGES, min_length=1, description="one info block each, in this order")
-    scope: Literal["Public", "Restricted", "Private"] = "Public"
+    scope: Literal["Public", "Restricted", "Private"] = Field("Public", description="whom CAP messages are for")
     restriction: Line = Field("", description="who may see it, when the scope is Restricted")
     addresses: Line = Field("", description="who receives it, when the scope is Private")
     valid_s: int = Field(
@@ -62,9 +62,9 @@ class CapSettings(Settings):
 class WebhookSettings(Settings):
     """Posts each message to an HTTP receiver, signed after Standard Webhooks."""
 
-    kind: Literal["webhook"]
+    kind: Literal["webhook"] = Field(description="posts each message to an HTTP receiver")
     name: Id = Field(description="how logs, receipts and troubles call this channel")
-    url: Url
+    url: Url = Field(description="the receiver, e.g. https://dispatch.example/alarms")
     body: Literal["cap", "json"] = Field("cap", description="cap: the CAP XML; json: a summary with the same facts")
     secret_file: Path = Field(description="file of mode 0600 with whsec_… (24 to 64 bytes in base64)")
     ca: Path | None = Field(None, description="PEM of the receiver's CA, when it is not a public one")
@@ -84,9 +84,9 @@ class WebhookSettings(Settings):
 class FilesSettings(Settings):
     """Writes each CAP message into a folder."""
 
-    kind: Literal["files"]
-    name: Id = "files"
-    folder: Path
+    kind: Literal["files"] = Field(description="writes each CAP message into a folder")
+    name: Id = Field("files", description="how logs, receipts and troubles call this channel")
+    folder: Path = Field(description="the folder; it is made when it is not there")
 
 
 ChannelSettings = Annotated[WebhookSettings | FilesSettings, Field(discriminator="kind")]
