@@ -1,4 +1,4 @@
-"""The node's control socket: what the technician and the tools on this machine may see, and a person's veto (design §5)."""
+"""The node's control socket: what the technician and this machine's tools may see; a person's veto or stop (design §5)."""
 
 import base64
 import binascii
@@ -24,7 +24,7 @@ EVENTS_MAX: Final = 500  # of one answer: 200 kB
 
 @dataclass(frozen=True)
 class Desk:
-    """Answers the verbs. Nothing here sounds a siren or changes a threshold."""
+    """Answers the verbs. Nothing here sounds a siren or changes a threshold; a person may silence one."""
 
     node: str
     boot: bytes
@@ -48,6 +48,7 @@ class Desk:
             "node.points": self._points,
             "node.events": self._events,
             "siren.veto": self._veto,
+            "siren.stop": self._stop,
         }
 
     async def _status(self, _args: dict[str, Any]) -> dict[str, Any]:
@@ -104,13 +105,22 @@ class Desk:
         return [_row(kept.seq, kept.data) for kept in await self.reporter.latest(limit)]
 
     async def _veto(self, args: dict[str, Any]) -> dict[str, Any]:
-        try:
-            data = base64.b64decode(str(args.get("act", "")), validate=True)
-        except binascii.Error:
-            raise ControlError("malformed", "act is the base64 of a signed act") from None
-        if why := self.veto(data):
+        if why := self.veto(_act(args)):
             raise ControlError(why, f"the veto does not count: {why}")
         return {"vetoed": True}
+
+    async def _stop(self, args: dict[str, Any]) -> dict[str, Any]:
+        """A person's stop, signed for this node: for when no controller can be reached."""
+        if why := self.sirens.stop_by_person(_act(args)):
+            raise ControlError(why, f"the stop does not count: {why}")
+        return {"stopped": True}
+
+
+def _act(args: dict[str, Any]) -> bytes:
+    try:
+        return base64.b64decode(str(args.get("act", "")), validate=True)
+    except binascii.Error:
+        raise ControlError("malformed", "act is the base64 of a signed act") from None
 
 
 def _row(seq: int, data: bytes) -> dict[str, Any]:

@@ -181,10 +181,7 @@ class OrderStore:
                 self._meta("epoch", self._epoch)
             digest = one.opened.order.core.digest() if one.people else b""
             for yes in one.people:
-                self._used[siren, yes.signer.kid, digest] = yes.not_after_us
-                self._queue(
-                    "INSERT OR REPLACE INTO used VALUES (?, ?, ?, ?)", siren, yes.signer.kid, digest, yes.not_after_us
-                )
+                self.use(siren, yes.signer.kid, digest, yes.not_after_us)
         if self.forgetful and not any(counter.doubtful for counter in self._counters.values()):
             self.forgetful = ""
         self._note_time(moment)
@@ -217,21 +214,23 @@ class OrderStore:
         self.interrupted = []
         self._queue("DELETE FROM active")
 
-    def stop(self, accepted: Iterable[Accepted], moment: Moment, hold_s: float) -> None:
+    def stop(self, sirens: Iterable[str], incident: bytes, mode: Mode, moment: Moment, hold_s: float) -> None:
         """A new order epoch, and the holds. Before the sirens' activations are ended: what sounds is what is held."""
-        accepted = list(accepted)
-        self.accept(accepted, moment)
         self._order_epoch += 1
         self._meta("order_epoch", self._order_epoch)
-        for one in accepted:
-            core = one.opened.order.core
-            for mode in Mode if core.mode is Mode.LIVE else (core.mode,):
-                self._stopped[one.siren.id, mode] = self._order_epoch
-                row = (one.siren.id, int(mode), self._order_epoch)
+        for siren in sirens:
+            for each in Mode if mode is Mode.LIVE else (mode,):
+                self._stopped[siren, each] = self._order_epoch
+                row = (siren, int(each), self._order_epoch)
                 self._queue("INSERT OR REPLACE INTO stopped VALUES (?, ?, ?)", *row)
-            for incident, level in self._to_hold(one.siren.id, core.incident, core.mode).items():
+            for held, level in self._to_hold(siren, incident, mode).items():
                 until_ns = moment.monotonic_ns + int(hold_s * NS_PER_S)
-                self._hold(one.siren.id, incident, core.mode, Hold(level, until_ns, moment.wall_us), moment)
+                self._hold(siren, held, mode, Hold(level, until_ns, moment.wall_us), moment)
+
+    def use(self, siren: str, kid: bytes, what: bytes, not_after_us: int) -> None:
+        """This signer's approval (or, of no siren, act) has been used."""
+        self._used[siren, kid, what] = not_after_us
+        self._queue("INSERT OR REPLACE INTO used VALUES (?, ?, ?, ?)", siren, kid, what, not_after_us)
 
     def _to_hold(self, siren: str, incident: bytes, mode: Mode) -> dict[bytes, Level]:
         """The incidents that a stop holds, and the Level of each: the one it names, or all that this node knows."""

@@ -6,7 +6,7 @@ between, it wins. Receipts go out through a queue, so that no relay waits for th
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from cython_ext import Clock, Level
@@ -22,6 +22,7 @@ from lanes.store import StoreError
 
 from .activation import Activation, Choice, arbitrate
 from .answers import Answers
+from .bystander import open_stop
 from .moment import Moment
 from .orders import SPARE_S, Accepted, Already, OpenOrder, judge, open_order, refuse
 from .orderstore import OrderStore
@@ -152,33 +153,43 @@ class Sirens:
         for verdict in verdicts:
             if isinstance(verdict, Refused):
                 self._refuse(verdict)
-        if not accepted:
-            return
-        core = opened.order.core
-        self._store.stop(accepted, moment, self._standing.plan.stop_hold_s)
+        if accepted:
+            core = opened.order.core
+            self._store.accept(accepted, moment)
+            self._silence([one.siren.id for one in accepted], core.incident, core.mode, opened.reference, moment)
+
+    def stop_by_person(self, data: bytes) -> str:
+        """A person's signed stop at this node's own socket, for when no controller can be reached. "" or why not."""
+        moment = Moment.of(self._clock)
+        found = open_stop(data, self._standing, moment)
+        if isinstance(found, str):
+            return found
+        self._store.use("", found.kid, found.once, found.not_after_us)
+        self._silence(found.sirens, found.incident, found.mode, found.reference, moment)
+        return ""
+
+    def _silence(self, sirens: Sequence[str], incident: bytes, mode: Mode, reference: bytes, moment: Moment) -> None:
+        """End what the stop names, at once; the disk and the answer come after."""
+        assert self._group is not None, "run() first"
+        self._store.stop(sirens, incident, mode, moment, self._standing.plan.stop_hold_s)
         stopped: dict[str, bool] = {}  # siren → whether something was ended
-        for siren in (one.siren.id for one in accepted):
-            sounder = self.sounders.get(siren)
-            if sounder is None:
-                continue
+        for sounder in (self.sounders[siren] for siren in sirens if siren in self.sounders):
             now = sounder.current
-            ours = now is not None and core.mode in (Mode.LIVE, now.mode) and core.incident in (ALL, now.incident)
+            ours = now is not None and mode in (Mode.LIVE, now.mode) and incident in (ALL, now.incident)
             if now is None or ours:
                 sounder.stop()
-            stopped[siren] = ours
+            stopped[sounder.siren.id] = ours
         self._dirty.set()
-        assert self._group is not None
-        self._group.create_task(self._answer_stop(opened, stopped))
+        self._group.create_task(self._answer_stop(reference, incident, stopped))
 
-    async def _answer_stop(self, opened: OpenOrder, stopped: Mapping[str, bool]) -> None:
+    async def _answer_stop(self, reference: bytes, incident: bytes, stopped: Mapping[str, bool]) -> None:
         """Each siren's answer to a stop: when its driver has said that it is off, and the stop is durable."""
-        incident = opened.order.core.incident
         for siren, ended in stopped.items():
             if not await self.sounders[siren].silenced(STOPPED_WITHIN_S):
-                self._tell(siren, opened.reference, incident, Stage.FAILED, "not-off")
+                self._tell(siren, reference, incident, Stage.FAILED, "not-off")
                 await self.sounders[siren].silenced(None)
             await self._committed()
-            self._tell(siren, opened.reference, incident, Stage.STOPPED, "stopped" if ended else "not-sounding")
+            self._tell(siren, reference, incident, Stage.STOPPED, "stopped" if ended else "not-sounding")
         await self._store.keep_anchor()
 
     # Starts and tests.

@@ -226,9 +226,8 @@ def test_a_recorded_stop_is_refused(bench: Bench) -> None:
 
 def test_a_start_must_know_of_the_last_stop(bench: Bench) -> None:
     make = bench.make
-    accepted = bench.one(make.stop())
-    assert isinstance(accepted, Accepted)
-    bench.store.stop([accepted], Moment.of(bench.clock), 600)
+    bench.take(make.stop())
+    bench.store.stop(["s1"], ALL, Mode.LIVE, Moment.of(bench.clock), 600)
     assert why(bench.one(make.order())) is Why.ORDER_EPOCH
     assert isinstance(bench.one(make.order(order_epoch=1)), Accepted)
     assert isinstance(bench.one(make.by_people("ana", "ion", order_epoch=0)), Accepted), "s2 was not stopped"

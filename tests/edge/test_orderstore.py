@@ -68,7 +68,10 @@ class Node:
         verdicts = self.judge(data)
         accepted = [v for v in verdicts if isinstance(v, Accepted)]
         if accepted and accepted[0].line is Line.STOP:
-            self.store.stop(accepted, Moment.of(self.clock), 600.0)
+            core = accepted[0].opened.order.core
+            self.store.accept(accepted, Moment.of(self.clock))
+            sirens = [one.siren.id for one in accepted]
+            self.store.stop(sirens, core.incident, core.mode, Moment.of(self.clock), 600.0)
         elif accepted:
             self.store.accept(accepted, Moment.of(self.clock))
         self.commit()
