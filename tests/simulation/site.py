@@ -113,6 +113,11 @@ def _keys(name: str) -> dict[Mode, SigningKey]:
     return {mode: key(name, mode) for mode in Mode}
 
 
+def public_key(name: str) -> bytes:
+    """The live key of a node or of the controller."""
+    return _keys(name)[Mode.LIVE].public
+
+
 @cache
 def _node_config(node: str) -> NodeConfig:
     document: dict[str, Any] = {

@@ -3,6 +3,7 @@
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -126,7 +127,8 @@ class Wires:
     def _board(self, edge: Edge) -> None:
         if edge.line == "R1":
             self._edge("s-quay", edge.high)
-            asyncio.get_running_loop().call_later(0.05, self.board.drive, "F1", edge.high)  # the siren hears itself
+            drive = self.board.drive  # the siren hears itself
+            asyncio.get_running_loop().call_later(0.05, drive, "F1", edge.high, context=Context())
 
     def _recorded(self, entry: Entry) -> None:
         if entry.name == "relay-1":
@@ -142,7 +144,7 @@ class OwnPort:
 
     def send(self, data: bytes) -> None:
         if self._life.alive:
-            self._port.send(data)
+            Context().run(self._port.send, data)  # a device's own timers run on when the node is stopped
 
     def close(self) -> None:
         self._port.close()

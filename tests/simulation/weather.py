@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -111,7 +112,7 @@ class SpoilingBroker(MemoryBroker):
         self.tap: list[Any] = []  # called with (receiver, message) at each arrival
 
     def _take(self, sender: str, message: Message) -> None:
-        super()._take(sender, message)
+        Context().run(super()._take, sender, message)  # what is on its way does not stop with its sender
         self.published.clear()  # nobody reads it here, and hours pass
 
     def _arrive(self, session: Any, message: Message) -> None:
@@ -121,8 +122,9 @@ class SpoilingBroker(MemoryBroker):
             spoilt = bytearray(message.payload)
             spoilt[network.rng.randrange(len(spoilt))] ^= 1 << network.rng.randrange(8)
             message = Message(message.topic, bytes(spoilt), message.qos, message.retain, message.token)
+        client = next((name for name, each in self.sessions.items() if each is session), "")
         for tap in self.tap:
-            tap(session, message)
+            tap(client, message)
         super()._arrive(session, message)
 
 

@@ -14,6 +14,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextvars import Context
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -29,11 +30,16 @@ from lanes.store import run_here
 from tests.kit.clock import ManualClock
 
 from . import site
+from .disks import Disk, Shim
+from .faults import Faults, damage
 from .loop import WorldLoop
 from .machine import DiskRunner, Life, Machine
+from .outages import Outages
+from .reading import Happening, Key, Keys, Record, journal, ledgers
 from .trace import Trace
 from .truth import NS, Wires, floods
-from .weather import Network
+from .weather import Network, machine_of
+from .witness import Witness
 
 HEAL_S: Final = 150.0
 LOOK_S: Final = 3.0  # how often the world looks whether all is quiet again
@@ -45,7 +51,10 @@ RESTARTS_MAX: Final = 400
 class World:
     """One seed. Make it, `run` it, then read it."""
 
-    def __init__(self, seed: int, minutes: float, folder: Path, *, keep_trace: bool = False) -> None:
+    def __init__(
+        self, seed: int, minutes: float, folder: Path, shim: Shim, *, calm: bool = False, keep_trace: bool = False
+    ) -> None:
+        """`calm`: no faults."""
         self.seed = seed
         self.seconds = minutes * 60
         self.rng = Random(seed)
@@ -61,18 +70,30 @@ class World:
         self.bugs: list[str] = []
         self.desks: dict[str, dict[str, Any]] = {}
         self.healed_ns = self.quiet_ns = self.end_ns = 0
+        self.frozen_ns: dict[str, int] = {}
         self.plans: list[Any] = []
+        self.at_heal: list[Any] = []
+        self.unsettled_at_end: list[str] = []
+        self.disks: dict[str, Disk] = {}
+        self.keys = Keys({name: site.public_key(name) for name in (*site.NODES, site.CENTRE)})
+        self.witness = Witness(self.keys, self.seen)
+        self.outages = Outages(lambda: self.now_ns)
+        self.kept: dict[Key, Happening] = {}  # every event that stood in a ledger after a crash, or at the end
+        self.spoilt: set[Key] = set()  # events of ledgers whose bytes we have changed
+        self.findings: list[str] = []
         for name in (*site.NODES, site.CENTRE):
             program = self._controller if name == site.CENTRE else self._node
             machine = Machine(name, folder / name, self.clock, Random(self.rng.random()), program)
             machine.trapped = lambda where, m=machine: self._trapped(m, where)  # type: ignore[misc]
             self.machines[name] = machine
+            self.disks[name] = shim.disks[f"{folder / name}/"] = Disk(Random(self.rng.random()), self.seen)
         for name in site.NODES:
             self.wires[name] = Wires(name, self.clock, self._edge)
             data = self.machines[name].base / "data"
             data.mkdir()
             os.link(folder / "ballast", data / "ballast")
         self.network.broker.tap.append(self._arrived)
+        self.drawn = [] if calm else Faults(self, Random(self.rng.random())).draw()
 
     # The programs.
 
@@ -109,6 +130,9 @@ class World:
         if machine.up:
             return
         self.mark("start", name, machine.lives)
+        self.witness.started(name, self.now_ns)
+        if machine.lives:
+            self.outages.end((name,))
         machine.start(self._ended)
 
     def kill(self, name: str, *, down_s: float = RESTART_S, copied: Any = lambda _: None, power: bool = False) -> None:
@@ -117,13 +141,45 @@ class World:
         if not machine.up:
             return
         self.mark("kill", name, power)
+        self._thawed(name)
+        self.outages.begin((name,))
         machine.kill(copied=copied)
         if power:
-            asyncio.get_running_loop().call_later(15.0, self._forgotten, name, machine.lives)
+            self.later(15.0, self._forgotten, name, machine.lives)
             machine.clock.power_up()
         else:
             self.network.drop(name)
-        asyncio.get_running_loop().call_later(down_s, self.start, name)
+        if name == site.CENTRE:
+            self._acked_are_kept(machine.base)
+        else:
+            self.collect(name)
+        self.later(down_s, self.start, name)
+
+    def freeze(self, name: str) -> None:
+        """SIGSTOP."""
+        machine = self.machines[name]
+        if machine.up and not machine.frozen:
+            self.mark("stop", name)
+            self.frozen_ns[name] = self.now_ns
+            machine.freeze()
+            self.later(15.0, self._stopped, name, machine.lives)
+
+    def thaw(self, name: str) -> None:
+        """SIGCONT."""
+        if self.machines[name].frozen:
+            self.mark("continue", name)
+            self._thawed(name)
+            self.machines[name].thaw()
+
+    def _thawed(self, name: str) -> None:
+        since_ns = self.frozen_ns.pop(name, None)
+        if since_ns is not None:
+            self.witness.thawed(name, since_ns, self.now_ns)
+
+    def _stopped(self, name: str, lives: int) -> None:
+        machine = self.machines[name]
+        if machine.frozen and machine.lives == lives:
+            self.network.drop(name)
 
     def _forgotten(self, name: str, lives: int) -> None:
         if self.machines[name].lives == lives:
@@ -131,8 +187,7 @@ class World:
 
     def _trapped(self, machine: Machine, where: str) -> None:
         self.seen[f"crash at {where}"] += 1
-        asyncio.get_running_loop().call_soon(lambda: None)
-        self.kill(machine.name, down_s=machine.rng.uniform(0.5, 20))
+        Context().run(self.kill, machine.name, down_s=machine.rng.uniform(0.5, 20))
 
     def _ended(self, life: Life) -> None:
         """A program has ended by itself: on purpose, by a trouble that it cannot live with, or by a bug."""
@@ -151,8 +206,14 @@ class World:
             self.bugs.append(f"{machine.name} ended: {''.join(traceback.format_exception(error))[-3000:]}")
             return
         self.seen[f"{'controller' if machine.name == site.CENTRE else 'node'} gave up for its disk"] += 1
+        self.outages.begin((machine.name,))
+        self.network.drop(machine.name)
         if machine.lives < RESTARTS_MAX:
-            asyncio.get_running_loop().call_later(RESTART_S, self.start, machine.name)
+            self.later(RESTART_S, self.start, machine.name)
+
+    def later(self, seconds: float, act: Any, *facts: Any) -> None:
+        """As the world's own doing, whoever's callback this is."""
+        asyncio.get_running_loop().call_later(seconds, act, *facts, context=Context())
 
     def mark(self, what: str, *facts: Any) -> None:
         self.trace.add(self.now_ns, what, *facts)
@@ -164,9 +225,48 @@ class World:
     def _edge(self, siren: str, on: bool) -> None:
         self.edges.append((self.now_ns, siren, on))
         self.mark("relay", siren, on)
+        self.witness.edge(siren, on, self.now_ns)
 
-    def _arrived(self, session: Any, message: Any) -> None:
+    def _arrived(self, client: str, message: Any) -> None:
         self.trace.add(self.now_ns, message.topic, hashlib.md5(message.payload).hexdigest())  # noqa: S324 - no secret
+        if message.topic.startswith("bucium/"):
+            self.witness.arrived(machine_of(client), message.payload, self.now_ns, self.clock.wall_us())
+
+    # What they have written down.
+
+    def collect(self, name: str) -> None:
+        """Take down every event that stands in a node's ledgers now."""
+        for one in ledgers(self.machines[name].base / "data", self.keys):
+            before = self.kept.setdefault(one.key, one)
+            if before.digest != one.digest:
+                self.findings.append(f"I1 two events of {name} have one key: seq {one.key.seq}")
+
+    def collect_all(self) -> None:
+        for name in site.NODES:
+            self.collect(name)
+
+    def damage(self, name: str, base: Path, how: str, rng: Random) -> None:
+        """Spoil a node's ledger on its disk; what cannot be read any more is not the program's loss."""
+        path = base / "data" / "ledger.db"
+        if path.exists():
+            self.spoilt |= {one.key for one in ledgers(base / "data", self.keys)}
+            damage(path, how, rng)
+
+    def journal(self) -> Record | None:
+        return journal(self.machines[site.CENTRE].base / "data" / "journal.db")
+
+    def _acked_are_kept(self, base: Path) -> None:
+        """After a crash: whatever a node was told that we have stands in the journal."""
+        record = journal(base / "data" / "journal.db")
+        lines = record.lines if record is not None else []
+        have = set()
+        for line in lines:
+            message = self.keys.open(bytes(line.value[0])) if line.kind in (10, 11) else None
+            if message is not None:
+                have.add((message.issuer, message.body[0], message.body[1]))
+        for key in self.witness.told:
+            if key not in have and self.witness.was_acked(key):
+                self.findings.append(f"I1 acked and not kept: {key[0]} seq {key[2]}")
 
     # Its course.
 
@@ -185,14 +285,13 @@ class World:
             loop.close()
 
     async def _course(self) -> None:
-        loop = asyncio.get_running_loop()
         for name in site.NODES:
             for at_s, metres in floods(self.rng, self.seconds):
-                loop.call_later(at_s, self.wires[name].set, metres)
-        for at_s, _, act in self.plans:
-            loop.call_later(at_s, act)
+                self.later(at_s, self.wires[name].set, metres)
+        for at_s, act in self.plans:
+            self.later(at_s, act)
         for name in self.machines:
-            loop.call_later(self.rng.random() * 2, self.start, name)
+            self.later(self.rng.random() * 2, self.start, name)
         await asyncio.sleep(self.seconds)
         self.heal()
         await self._settle()
@@ -214,13 +313,14 @@ class World:
         self.mark("heal")
         self.network.reset()
         self.network.broker.start()
+        for act in self.at_heal:
+            act()
         for name, machine in self.machines.items():
             machine.trap = None
             machine.slow_s = 0.0
-            if machine.frozen:
-                machine.thaw()
-            if not machine.up:
-                self.start(name)
+            self.disks[name].heal()
+            self.thaw(name)
+            self.start(name)
         for wires in self.wires.values():
             wires.line.misbehaviour.clear()
             wires.line.refuses = False
@@ -233,6 +333,7 @@ class World:
             if looks == QUIET_LOOKS:
                 self.quiet_ns = self.now_ns
                 return
+        self.unsettled_at_end = self.unsettled()
 
     def unsettled(self) -> list[str]:
         """What still has to happen before the world is as it was before the floods."""

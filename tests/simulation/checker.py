@@ -1,0 +1,234 @@
+"""The history checker: compares what the world did with what each part wrote down, and believes none of them.
+
+    device truth   the water at each gauge, and when its node could see it
+    ledgers        each node's files, read with our own SQL
+    the wire       each event that the broker handed on
+    journal        the controller's file, read with our own SQL, its chain computed anew
+    dispatch       the files in the receiver's folder
+
+Findings begin with the invariant that they break (reliability.md §9).
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import cbor2
+
+from . import site
+from .reading import EVENT, RAISED, RESTATED, TRANSITION, Happening, Key, Record, happening
+from .truth import NS
+
+if TYPE_CHECKING:
+    from .world import World
+
+SEE_NS: Final = 20 * NS  # a node that can see has said so within: sampling, three lost polls, a slow disk
+BACK_NS: Final = 25 * NS  # what a raise may rest on: a sample, read late
+LATE_MAX_S: Final = 60.0  # after the last outage on its way (issue 4: a single fault ≤ 30 s, two ≤ 60 s)
+ROW_EVENT, ROW_UNUSABLE, ROW_ALARM, ROW_KEPT, ROW_SNAPSHOT = 10, 11, 20, 23, 61
+
+
+@dataclass
+class Verdict:
+    """What is left of a seed."""
+
+    findings: list[str] = field(default_factory=list)
+    events: int = 0
+    raises: int = 0
+    lost: int = 0
+    invented: int = 0
+    duplicates: int = 0
+    late_s: list[float] = field(default_factory=list)
+
+    def find(self, what: str) -> None:
+        self.findings.append(what)
+
+
+def check(world: "World") -> Verdict:
+    """Everything that can be said of a world that has ended."""
+    verdict = Verdict()
+    verdict.findings += [f"bug {bug}" for bug in world.bugs]
+    if not world.quiet_ns:
+        verdict.find(f"liveness: {'; '.join(world.unsettled_at_end)}")
+    world.collect_all()
+    events = {
+        node: sorted(
+            ((world.machines[node].clock.world_ns(one.monotonic_ns), one) for key, one in world.kept.items() if key.node == node),
+            key=lambda pair: (pair[0], pair[1].key.seq),
+        )
+        for node in site.NODES
+    }
+    verdict.events = len(world.kept)
+    for node in site.NODES:
+        _Water(world, node, events[node], verdict).check()
+    _Journal(world, verdict).check()
+    world.witness.finish(world.end_ns)
+    world.witness.reflexes(events)
+    verdict.findings += world.witness.findings + world.findings
+    return verdict
+
+
+@dataclass
+class _Water:
+    """A node's events against its water."""
+
+    world: "World"
+    node: str
+    events: list[tuple[int, Happening]]
+    verdict: Verdict
+
+    def __post_init__(self) -> None:
+        found = [(at_ns, one) for at_ns, one in self.events if one.kind == TRANSITION]
+        self.turns = [(at_ns, one.data[1], one.data[2], one.data[3]) for at_ns, one in found]
+        self.at_ns = [turn[0] for turn in self.turns]
+
+    def check(self) -> None:
+        self._invented()
+        self._missed()
+        if self.turns and self.turns[-1][3] != 0 and self.world.quiet_ns:
+            self.verdict.find(f"I1 {self.node}: the water is low, its point stands at {self.turns[-1][3]} for ever")
+
+    def _invented(self) -> None:
+        """Every raise rests on water that stood so high, not long before."""
+        water, world = self.world.wires[self.node].water, self.world
+        since_ns = 0
+        for at_ns, cause, was, level in self.turns:
+            if cause == RAISED and level > was:
+                self.verdict.raises += 1
+                first_ns = at_ns - BACK_NS - world.outages.within(self.node, at_ns - 120 * NS, at_ns)
+                if water.highest(first_ns, at_ns) < site.RAISE[level]:
+                    self._invent(at_ns, level, "raised")
+            elif cause == RESTATED and water.highest(since_ns, at_ns) < site.RAISE[max(level, 1)]:
+                self._invent(at_ns, level, "restated")
+            if level == 0:
+                since_ns = at_ns - BACK_NS
+
+    def _invent(self, at_ns: int, level: int, how: str) -> None:
+        self.verdict.invented += 1
+        self.verdict.find(f"I1 invented: {self.node} {how} Level {level} at {at_ns / NS:.1f} s, the water was lower")
+
+    def _missed(self) -> None:
+        """Water that stood high while the node could see it has been said."""
+        world = self.world
+        for level in site.RAISE:
+            for begin_ns, end_ns in world.wires[self.node].water.spans(level, world.end_ns):
+                for first_ns, last_ns in world.outages.clear(self.node, begin_ns, end_ns):
+                    if last_ns - first_ns < SEE_NS:
+                        continue
+                    if self._level_at(first_ns + SEE_NS) < level:
+                        self.verdict.lost += 1
+                        self.verdict.find(
+                            f"I1 missed: {self.node} saw Level {level} from {first_ns / NS:.1f} s to {last_ns / NS:.1f} s "
+                            f"and stood at {self._level_at(first_ns + SEE_NS)}"
+                        )
+
+    def _level_at(self, at_ns: int) -> int:
+        place = bisect_right(self.at_ns, at_ns)
+        return self.turns[place - 1][3] if place else 0
+
+
+@dataclass
+class _Journal:
+    """The ledgers and the wire against the journal, and the journal against dispatch."""
+
+    world: "World"
+    verdict: Verdict
+
+    def check(self) -> None:
+        record = self.world.journal()
+        if record is None:
+            self.verdict.find("I8 there is no journal that can be read")
+            return
+        if record.broken:
+            self.verdict.find(f"I8 {record.broken}")
+        heard = self._heard(record)
+        self._lost(heard)
+        self._alarms(record)
+
+    def _heard(self, record: Record) -> dict[Key, int]:
+        """The journal's events: each once, each a node's own, each in time."""
+        world, heard = self.world, dict[Key, int]()
+        for line in record.lines:
+            if line.kind not in (ROW_EVENT, ROW_UNUSABLE):
+                continue
+            message = world.keys.open(bytes(line.value[0]))
+            if message is None or message.kind != EVENT:
+                self.verdict.invented += 1
+                self.verdict.find(f"I2 journal row {line.seq} holds an event that nobody signed")
+                continue
+            one = happening(message)
+            if one.key in heard:
+                self.verdict.duplicates += 1
+                self.verdict.find(f"I1 duplicate: {one.key.node} seq {one.key.seq} stands twice in the journal")
+                continue
+            mine = world.kept.get(one.key)
+            if mine is not None and mine.digest != one.digest:
+                self.verdict.invented += 1
+                self.verdict.find(f"I1 {one.key.node} seq {one.key.seq}: ledger and journal differ")
+            heard[one.key] = world.machines[site.CENTRE].clock.world_ns(line.monotonic_ns)
+            self._late(one, heard[one.key])
+        return heard
+
+    def _late(self, one: Happening, at_ns: int) -> None:
+        world = self.world
+        began_ns = world.machines[one.key.node].clock.world_ns(one.monotonic_ns)
+        free_ns = max(began_ns, *(world.outages.last_end(name, at_ns) for name in (one.key.node, site.CENTRE)))
+        late_s = (at_ns - free_ns) / NS
+        self.verdict.late_s.append(late_s)
+        if late_s > LATE_MAX_S:
+            self.verdict.find(f"I4 late: {one.key.node} seq {one.key.seq} came {late_s:.1f} s after the way was free")
+
+    def _lost(self, heard: dict[Key, int]) -> None:
+        world = self.world
+        told = [Key(*key) for key in world.witness.told]
+        for key in dict.fromkeys((*world.kept, *told)):
+            if key in heard or key in world.spoilt:
+                continue
+            if world.quiet_ns or key in told:
+                self.verdict.lost += 1
+                where = "was told on the wire" if key in told else "stood in the ledger"
+                self.verdict.find(f"I1 lost: {key.node} seq {key.seq} {where}, and is not in the journal")
+
+    def _alarms(self, record: Record) -> None:
+        """Every raise is evidence of an alarm; every alarm was dispatched; nothing else was."""
+        evidence, incidents = set[tuple[bytes, int]](), dict[str, int]()
+        for line in record.lines:
+            if line.kind not in (ROW_ALARM, ROW_KEPT):
+                continue
+            alarm = cbor2.loads(line.value[-1])
+            evidence |= {(bytes(key[1]), key[2]) for key, _seen in alarm[7]}
+            if line.kind == ROW_ALARM:
+                incidents[alarm[0]] = line.seq
+        for line in record.lines:
+            if line.kind == ROW_EVENT:
+                self._raise(line, evidence)
+        self._dispatch(incidents)
+
+    def _raise(self, line: Any, evidence: set[tuple[bytes, int]]) -> None:
+        message = self.world.keys.open(bytes(line.value[0]))
+        if message is None:
+            return
+        one = happening(message)
+        rises = one.kind == TRANSITION and one.data[1] == RAISED and one.data[3] > one.data[2]
+        if rises and (one.key.ledger, one.key.seq) not in evidence:
+            self.verdict.lost += 1
+            self.verdict.find(f"I1 {one.key.node} seq {one.key.seq} is in the journal and in no alarm")
+
+    def _dispatch(self, alarms: dict[str, int]) -> None:
+        names = [path.name for path in self.world.told.glob("*.xml")] if self.world.told.exists() else []
+        told = Counter(name.split(f"-{site.ZONE}-flood-")[1][:16] for name in names)
+        for alarm in alarms:
+            mark = incident(alarm)
+            if not told.pop(mark, 0) and self.world.quiet_ns:
+                self.verdict.lost += 1
+                self.verdict.find(f"I1 alarm {alarm} was never dispatched")
+        for mark in told:
+            self.verdict.invented += 1
+            self.verdict.find(f"I1 invented: dispatch told of incident {mark}, which the journal does not know")
+
+
+def incident(alarm: str) -> str:
+    """An alarm's incident as CAP identifiers carry it, from its id as the journal writes it."""
+    return hashlib.sha256(alarm.encode()).hexdigest()[:16]
