@@ -212,7 +212,10 @@ def test_the_recording_is_an_svg(tmp_path: Path) -> None:
     for each in happenings():
         scene.take(each)
     live.record(View(scene), tmp_path / "demo.svg")
-    assert (tmp_path / "demo.svg").read_text().startswith("<svg")
+    text = (tmp_path / "demo.svg").read_text()
+    assert text.startswith("<svg")
+    assert "riverside" in text
+    assert "url(http" not in text  # it fetches nothing
 
 
 def test_lines_and_json(capsys: pytest.CaptureFixture[str]) -> None:
