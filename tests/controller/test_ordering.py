@@ -8,7 +8,7 @@ from controller.activation import Activation, Errand, Result
 from controller.ordering import FAILED, SECURITY
 from cython_ext import Level
 from lanes.acts import StopSiren
-from lanes.orders import Order
+from lanes.orders import Order, reference_of
 from lanes.reports import ReceiptData, SirenState, Stage
 from tests.kit.control_room import ControlRoom, FakeNode
 from tests.kit.plans import PLAN, signed, with_keys
@@ -92,6 +92,8 @@ def test_accepted_sounding_done_is_a_pass(control: ControlRoom) -> None:
 def test_a_repeat_that_the_node_refuses_is_no_failure(control: ControlRoom) -> None:
     node, _, data = ordered(control)
     control.hear(node, node.receipt(data, Stage.REFUSED, "counter"))
+    assert result(control) == (Result.PENDING, "")
+    assert control.codes() == set()
     control.hear(node, node.receipt(data, Stage.ACCEPTED))
     control.hear(node, node.receipt(data, Stage.SOUNDING))
     control.hear(node, node.receipt(data, Stage.REFUSED, "counter"))
@@ -151,6 +153,7 @@ def test_a_receipt_counts_only_from_the_sirens_own_node(control: ControlRoom) ->
     other = control.node("n2")
     control.hear(other, other.state())
     control.hear(other, other.receipt(data, Stage.SOUNDING))
+    control.hear(other, other.event(ReceiptData("", reference_of(data), Stage.SOUNDING, "", bytes(8), 0)))
     assert result(control) == (Result.PENDING, "")
 
 

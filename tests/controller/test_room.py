@@ -144,6 +144,28 @@ def test_a_replayed_state_report_is_dropped(control: ControlRoom) -> None:
     assert len(control.room.book) == 0
 
 
+def test_a_state_report_that_an_event_has_overtaken_raises_nothing(control: ControlRoom) -> None:
+    node = live_node(control)
+    control.hear(node, node.level("gauge", Level.NORMAL, Level.ALARM))
+    overtaken = node.state(("gauge", Level.ALARM, 1))
+    control.hear(node, node.level("gauge", Level.ALARM, Level.NORMAL))
+    assert control.hear(node, overtaken) is Heard.TAKEN
+    assert alarm_of(control).level is Level.NORMAL
+
+
+def test_a_state_report_ahead_of_its_event_raises_at_once(control: ControlRoom) -> None:
+    node = live_node(control)
+    raised = node.level("gauge", Level.NORMAL, Level.ALARM, 3.7)
+    control.hear(node, node.state(("gauge", Level.ALARM, 1)))
+    assert alarm_of(control).live_level is Level.ALARM
+    assert len(control.starts()) == 1
+    control.hear(node, raised)
+    [part] = alarm_of(control).parts
+    assert part.reading.value == 3.7
+    assert alarm_of(control).unseen == (node.key(1),)
+    assert control.starts() == []
+
+
 def test_a_node_speaks_only_for_its_own_points(control: ControlRoom) -> None:
     node = live_node(control)
     assert control.hear(node, node.level("gauge2", Level.NORMAL, Level.ALARM)) is Heard.UNUSABLE
