@@ -36,13 +36,14 @@ def _root(
 
 def _attach() -> None:
     """Each group's file is imported here; what is heavy (pymodbus, lxml, the controller) only inside its verbs."""
-    from bucium.verbs import alarm, bench, bus, config, demo, journal, keys, node, plan, services, siren
+    from bucium.verbs import alarm, backtest, bench, bus, config, demo, journal, keys, node, plan, services, siren
 
     groups = (config, keys, plan, journal, siren, alarm, bus, node, bench)
     for group in groups:
         app.add_typer(group.app)
     services.attach(app)
     demo.attach(app)
+    backtest.attach(app)
 
 
 def run(argv: list[str]) -> int:
