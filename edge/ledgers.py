@@ -117,8 +117,7 @@ class Ledgers:
                 return self.current.append(drafts)
             except apsw.FullError:
                 room += 1
-                if room > MAKE_ROOM_MAX or not self._make_room():
-                    self._replace("full")
+                self._after_full(try_again=room <= MAKE_ROOM_MAX)
             except BROKEN as error:
                 self._replace(type(error).__name__.lower())
 
@@ -127,7 +126,7 @@ class Ledgers:
         try:
             return self.current.ack(ack)
         except apsw.FullError:
-            self._make_room()
+            self._after_full()
         except BROKEN as error:
             self._replace(type(error).__name__.lower())
         return AckVerdict.RESEND
@@ -144,8 +143,7 @@ class Ledgers:
             try:
                 return self.current.reserve_counter()
             except apsw.FullError:
-                if not self._make_room():
-                    self._replace("full")
+                self._after_full()
             except BROKEN as error:
                 self._replace(type(error).__name__.lower())
 
@@ -177,6 +175,18 @@ class Ledgers:
             return self._free(self._folder) < RESERVE_BYTES
         except OSError:
             return False
+
+    def _after_full(self, *, try_again: bool = True) -> None:
+        """The disk took no more: make room, or leave this file."""
+        why = "full"
+        try:
+            if try_again and self._make_room():
+                return
+        except apsw.FullError:
+            pass
+        except BROKEN as error:
+            why = type(error).__name__.lower()
+        self._replace(why)
 
     def _make_room(self) -> bool:
         """One step of making room; False when nothing is left to give."""

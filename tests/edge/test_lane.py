@@ -328,6 +328,17 @@ def test_strangers_are_refused_counted_and_told_of(tmp_path, case):
     run(tmp_path, scenario)
 
 
+def test_a_retained_message_is_refused_even_when_it_is_authentic(tmp_path):
+    async def scenario(world):
+        world.far.link = object()
+        world.broker.inject(topics.beat(GROUP), world.far.sealed(Kind.BEAT, Beat(b"journal1").pack()), retain=True)
+        world.start()
+        await until(lambda: world.cuts)
+        assert ("messages-refused", "") in world.troubles.standing()
+
+    run(tmp_path, scenario)
+
+
 def test_an_ack_above_the_head_is_refused_and_troubles(tmp_path):
     async def scenario(world):
         world.start(world.far.run())

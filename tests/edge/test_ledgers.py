@@ -59,6 +59,23 @@ def test_a_disk_that_stays_full_sheds_calm_events_and_keeps_the_alarms(tmp_path)
         assert len(owed(ledgers)) > 10_000
 
 
+def test_a_disk_without_room_for_anything_leaves_memory_and_returns_with_nothing_lost(tmp_path):
+    """Another program has eaten all, the ballast's room too: not even pruning can be written."""
+    with faulty_disk(tmp_path) as disk:
+        ledgers = open_ledgers(tmp_path, disk=disk)
+        first = ledgers.append([draft()])[0].key
+        (tmp_path / "ballast").unlink()
+        disk.room = disk.used() - (1 << 20)
+        others = [ledgers.append([draft(urgent=True)])[0].key for _ in range(50)]
+        assert ("ledger-in-memory", True) in codes(ledgers)
+        assert {first, *others} <= owed(ledgers)
+        disk.room = None
+        ledgers.tend()
+        assert ledgers.current.durable
+        assert {first, *others} == owed(ledgers)
+        assert {first[0]} == {ledgers.current.id}, "the file was whole: it goes on"
+
+
 def test_acked_events_go_before_any_unacked_one(tmp_path):
     with faulty_disk(tmp_path) as disk:
         ledgers = open_ledgers(tmp_path, disk=disk)
