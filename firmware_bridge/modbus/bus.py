@@ -155,7 +155,7 @@ class ModbusBus:
     async def _attempt(self, request: Request, end_ns: int, *, urgent: bool) -> Reply | None:
         """One question; None when the connection broke under it."""
         if self._port is None and not await self._reconnect(end_ns, urgent=urgent):
-            return self._failed(f"not connected: {self._reason}")
+            return self._failed("not connected: " + self._reason.removeprefix("not connected: "))
         await self._turn_round()
         self._buffer = b""
         self._flood = 0
