@@ -53,13 +53,7 @@ def check(world: "World") -> Verdict:
     if not world.quiet_ns:
         verdict.find(f"liveness: {'; '.join(world.unsettled_at_end)}")
     world.collect_all()
-    events = {
-        node: sorted(
-            ((world.machines[node].clock.world_ns(one.monotonic_ns), one) for key, one in world.kept.items() if key.node == node),
-            key=lambda pair: (pair[0], pair[1].key.seq),
-        )
-        for node in site.NODES
-    }
+    events = {node: _events(world, node) for node in site.NODES}
     verdict.events = len(world.kept)
     for node in site.NODES:
         _Water(world, node, events[node], verdict).check()
@@ -68,6 +62,16 @@ def check(world: "World") -> Verdict:
     world.witness.reflexes(events)
     verdict.findings += world.witness.findings + world.findings
     return verdict
+
+
+def _events(world: "World", node: str) -> list[tuple[int, Happening]]:
+    """A node's events from its ledgers and from the wire (a ledger of last resort stood in memory only), in the world's time."""
+    told = (world.keys.open(data) for key, data in world.witness.told.items() if key[0] == node)
+    found = {one.key: one for one in map(happening, filter(None, told))}
+    found |= {key: one for key, one in world.kept.items() if key.node == node}
+    clock = world.machines[node].clock
+    stamped = ((clock.world_ns(one.monotonic_ns), one) for one in found.values())
+    return sorted(stamped, key=lambda pair: (pair[0], pair[1].key.seq))
 
 
 @dataclass
@@ -147,9 +151,9 @@ class _Journal:
         self._lost(heard)
         self._alarms(record)
 
-    def _heard(self, record: Record) -> dict[Key, int]:
+    def _heard(self, record: Record) -> dict[Key, Happening]:
         """The journal's events: each once, each a node's own, each in time."""
-        world, heard = self.world, dict[Key, int]()
+        world, heard = self.world, dict[Key, Happening]()
         for line in record.lines:
             if line.kind not in (ROW_EVENT, ROW_UNUSABLE):
                 continue
@@ -167,8 +171,8 @@ class _Journal:
             if mine is not None and mine.digest != one.digest:
                 self.verdict.invented += 1
                 self.verdict.find(f"I1 {one.key.node} seq {one.key.seq}: ledger and journal differ")
-            heard[one.key] = world.machines[site.CENTRE].clock.world_ns(line.monotonic_ns)
-            self._late(one, heard[one.key])
+            heard[one.key] = one
+            self._late(one, world.machines[site.CENTRE].clock.world_ns(line.monotonic_ns))
         return heard
 
     def _late(self, one: Happening, at_ns: int) -> None:
@@ -180,16 +184,22 @@ class _Journal:
         if late_s > LATE_MAX_S:
             self.verdict.find(f"I4 late: {one.key.node} seq {one.key.seq} came {late_s:.1f} s after the way was free")
 
-    def _lost(self, heard: dict[Key, int]) -> None:
+    def _lost(self, heard: dict[Key, Happening]) -> None:
+        """Every event of a ledger, and every one that was told, is in the journal: under its key, or (when its commit failed, and
+        it was written into the next ledger) under another. Only a ledger in memory, without a disk, may lose what it had.
+        """
         world = self.world
-        told = [Key(*key) for key in world.witness.told]
-        for key in dict.fromkeys((*world.kept, *told)):
-            if key in heard or key in world.spoilt:
+        known = {(one.key.node, one.monotonic_ns, repr(one.data)) for one in heard.values()}
+        durable = {key.ledger for key in world.kept}
+        told = {one.key: one for node in site.NODES for _, one in _events(world, node)}
+        for key, one in told.items():
+            if key in heard or key in world.spoilt or (key.node, one.monotonic_ns, repr(one.data)) in known:
                 continue
-            if world.quiet_ns or key in told:
+            if key.ledger not in durable and world.disks[key.node].failed:
+                continue
+            if world.quiet_ns or key not in world.kept:
                 self.verdict.lost += 1
-                where = "was told on the wire" if key in told else "stood in the ledger"
-                self.verdict.find(f"I1 lost: {key.node} seq {key.seq} {where}, and is not in the journal")
+                self.verdict.find(f"I1 lost: {key.node} seq {key.seq} ({one.data}) is not in the journal")
 
     def _alarms(self, record: Record) -> None:
         """Every raise is evidence of an alarm; every alarm was dispatched; nothing else was."""

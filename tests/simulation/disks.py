@@ -37,6 +37,7 @@ class Disk:
     sync_fails: bool = False
     write_fails: bool = False
     free_bytes: int = 0  # what a full disk still takes
+    failed: bool = False  # it has refused something at least once
     unsynced: dict[str, list[Write]] = field(default_factory=dict)
 
     def heal(self) -> None:
@@ -46,17 +47,20 @@ class Disk:
         if not self.full or growth <= 0:
             return
         if growth > self.free_bytes:
+            self.failed = True
             self.seen["disk full"] += 1
             raise apsw.FullError("no room")
         self.free_bytes -= growth
 
     def require_writable(self) -> None:
         if self.write_fails:
+            self.failed = True
             self.seen["write failed"] += 1
             raise apsw.IOError("write failed")
 
     def require_sync(self) -> None:
         if self.sync_fails:
+            self.failed = True
             self.seen["sync failed"] += 1
             raise apsw.IOError("sync failed")
 

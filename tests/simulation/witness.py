@@ -151,7 +151,7 @@ class Witness:
     # What it thinks of it.
 
     def _closed(self, node: str, siren: str, now_ns: int) -> None:
-        if now_ns <= self._may_ns.get(siren, -1):
+        if now_ns <= self._may_ns.get(siren, 0) - SPARE_NS:  # every pattern ends a second before its maximum
             return  # a further blast of what sounds lawfully
         for permit in reversed(self._permits[siren]):
             if not permit.began and permit.lives == self._lives[node] and now_ns <= permit.until_ns:

@@ -71,6 +71,7 @@ class World:
         self.desks: dict[str, dict[str, Any]] = {}
         self.healed_ns = self.quiet_ns = self.end_ns = 0
         self.frozen_ns: dict[str, int] = {}
+        self.ending = False
         self.plans: list[Any] = []
         self.at_heal: list[Any] = []
         self.unsettled_at_end: list[str] = []
@@ -127,7 +128,7 @@ class World:
 
     def start(self, name: str) -> None:
         machine = self.machines[name]
-        if machine.up:
+        if machine.up or self.ending:
             return
         self.mark("start", name, machine.lives)
         self.witness.started(name, self.now_ns)
@@ -249,6 +250,7 @@ class World:
         """Spoil a node's ledger on its disk; what cannot be read any more is not the program's loss."""
         path = base / "data" / "ledger.db"
         if path.exists():
+            self.collect(name)
             self.spoilt |= {one.key for one in ledgers(base / "data", self.keys)}
             damage(path, how, rng)
 
@@ -280,7 +282,7 @@ class World:
             for task in pending:
                 task.cancel()
             if pending:
-                loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+                loop.run_until_complete(asyncio.wait(pending, timeout=60))
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
@@ -295,6 +297,7 @@ class World:
         await asyncio.sleep(self.seconds)
         self.heal()
         await self._settle()
+        self.ending = True
         for machine in self.machines.values():
             if machine.up:
                 assert machine.life is not None
