@@ -346,7 +346,11 @@ def test_a_full_queue_sheds_the_least_first_and_says_so(tmp_path: Path) -> None:
 
 def test_a_message_against_the_rules_is_not_published_but_people_are_told(tmp_path: Path) -> None:
     cap, summary = Desk("cap-desk"), Desk("json-desk", expires=False, summaries=True)
-    author = Author(plan(circle=(45.0, 28.0, 1.0), polygon=((95.0, 28.0), (45, 28), (45, 29), (95.0, 28.0))), SETTINGS)
+    told = plan()
+    off_the_earth = told.zones[0].model_copy(update={"polygon": ((95.0, 28.0), (45, 28), (45, 29), (95.0, 28.0))})
+    author = Author(
+        told.model_copy(update={"zones": (off_the_earth, *told.zones[1:])}), SETTINGS
+    )  # no plan file gets so far
 
     async def main(clock: ManualClock) -> None:
         async with world(tmp_path / "o.db", clock, cap, summary, author=author) as w:
