@@ -8,11 +8,13 @@ For a decoder that has no packed batch (wire.pyx), per message and with or witho
     transitions = panel._collect()                    # with the GIL; a list, nearly always empty
 """
 
+cimport cython
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from cython_ext.state cimport Core, Event
 
 
+@cython.final
 cdef class Panel:
     cdef Core* core
     cdef size_t size  # of the block that `core` begins

@@ -1,7 +1,6 @@
 from collections.abc import Iterable
 from struct import Struct
-from typing import Final
-
+from typing import Final, Self, final
 
 from .model import Explanation, Level, PanelConfig, QcFlag, Transition, Trouble
 
@@ -11,8 +10,9 @@ LATEST_NS: Final[int]
 
 def pack(samples: Iterable[tuple[int, int, float, int]]) -> bytes: ...
 
+@final
 class Panel:
-    def __init__(self, config: PanelConfig, now_ns: int = 0) -> None: ...
+    def __new__(cls, config: PanelConfig, now_ns: int = 0) -> Self: ...
     def feed(self, batch: bytes | bytearray | memoryview, now_ns: int) -> list[Transition]: ...
     def advance(self, now_ns: int) -> list[Transition]: ...
     def next_deadline_ns(self) -> int | None: ...

@@ -4,6 +4,8 @@
 import struct
 import sys
 
+cimport cython
+
 from libc.math cimport NAN, fabs
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
@@ -165,6 +167,7 @@ cdef uint64_t plain(Core* core, const char* record, const char* end, int64_t now
     return exact
 
 
+@cython.final
 cdef class Panel:
     """All detectors of a process: packed samples in, transitions out.
 
