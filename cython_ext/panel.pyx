@@ -171,8 +171,8 @@ cdef uint64_t plain(Core* core, const char* record, const char* end, int64_t now
 cdef class Panel:
     """All detectors of a process: packed samples in, transitions out.
 
-    Times are the panel's monotonic nanoseconds, 0 to 2**60. Raises ConfigError, which names the point, when the configuration must
-    not run.
+    Times are the panel's monotonic nanoseconds, 0 to 2**60. Raises ConfigError, which names the point, when the configuration
+    must not run.
     """
 
     def __cinit__(self, config, now_ns=0):

@@ -1,10 +1,10 @@
 # cython: cdivision=True
 """The queue of deadlines: a hierarchical timing wheel for what is far, a small heap for what is near.
 
-After Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987). Five wheels of 256 slots; a slot of the first is 2**24 ns
-(17 ms), of the next 256 times that. Slots that time has reached are emptied into the heap, which orders by (due, index): so firing
-is in exact order, and arming costs the same however many points there are. A node sits at or before its true deadline, never after
-it: a point that is merely heard again keeps its place, and whoever empties the slot puts it further on.
+After Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987). Five wheels of 256 slots; a slot of the first is
+2**24 ns (17 ms), of the next 256 times that. Slots that time has reached are emptied into the heap, which orders by (due, index):
+so firing is in exact order, and arming costs the same however many points there are. A node sits at or before its true deadline,
+never after it: a point that is merely heard again keeps its place, and whoever empties the slot puts it further on.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t

@@ -1,8 +1,8 @@
 # cython: cdivision=True, autotestdict=False, auto_pickle=False
 """A panel's state as bytes and back: elapsed times instead of instants, so that it holds across a restart of the clock.
 
-Layout, little-endian: "BUCP", u16 version, u16 0, 32 bytes digest of the configuration, u32 points, u32 groups; each point: u8 length,
-id, POINT, u8 whether it has windows, WINDOWS; each group: u8 length, id, GROUP, u32 members, each MEMBER; SHA-256 of all before.
+Layout, little-endian: "BUCP", u16 version, u16 0, 32 bytes digest of the configuration, u32 points, u32 groups; each point:
+u8 length, id, POINT, u8 whether it has windows, WINDOWS; each group: u8 length, id, GROUP, u32 members, each MEMBER; SHA-256 of all before.
 A time is now minus the instant; INT64_MIN: never. Every field is checked before anything is changed.
 """
 
