@@ -51,8 +51,8 @@ def test_a_disk_that_stays_full_sheds_calm_events_and_keeps_the_alarms(tmp_path)
         ledgers = open_ledgers(tmp_path, disk=disk)
         alarm = ledgers.append([draft(urgent=True)])[0].key
         disk.room = disk.used() + (1 << 20)
-        for _ in range(600):
-            ledgers.append([draft() for _ in range(60)])
+        for _ in range(360):
+            ledgers.append([draft() for _ in range(100)])
         assert ("events-lost", True) in codes(ledgers)
         assert alarm in owed(ledgers)
         assert ledgers.current.durable
