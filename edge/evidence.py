@@ -3,9 +3,9 @@
 A piece of evidence is a whole event (a Level raised or restated) or state report of a sensor node, signed with the node's own
 key of the order's mode, about a point of that node which the plan says endangers the zone. It counts for 5 minutes by our
 trusted clock. An event of this very node and boot is dated by the monotonic clock, so it needs no wall clock. Where our own
-wall clock is in doubt, the order must quote our boot nonce (so it was made since our boot); then evidence counts when it is of
-the order's time and not older than a time that we know has passed. Absence, forecasts and incoming CAP cannot be evidence: no
-sensor node signs them.
+wall clock is in doubt, the order must quote our boot nonce (so it was made since our boot) and must not have expired before a
+time that we know has passed; then evidence counts when it is of the order's time. Absence, forecasts and incoming CAP cannot
+be evidence: no sensor node signs them.
 """
 
 from collections.abc import Iterable
@@ -113,11 +113,7 @@ def _fresh(envelope: Envelope, monotonic_ns: int, issued_us: int, standing: Stan
         return 0 <= moment.monotonic_ns - monotonic_ns <= EVIDENCE_AGE_US * 1000
     if moment.trusted:
         return -AHEAD_US <= moment.wall_us - envelope.issued_us <= EVIDENCE_AGE_US
-    floor_us = standing.view.floor_us(moment.monotonic_ns)
-    return (
-        -AHEAD_US <= issued_us - envelope.issued_us <= EVIDENCE_AGE_US
-        and envelope.issued_us >= floor_us - EVIDENCE_AGE_US
-    )
+    return -AHEAD_US <= issued_us - envelope.issued_us <= EVIDENCE_AGE_US
 
 
 def owns(node: str, judged: str, plan: Plan) -> bool:

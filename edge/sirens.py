@@ -7,6 +7,7 @@ between, it wins. Receipts go out through a queue, so that no relay waits for th
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from cython_ext import Clock, Level
@@ -139,6 +140,9 @@ class Sirens:
         finally:
             async with asyncio.timeout(OFF_AT_END_S):  # then the driver's close is the next to try
                 await asyncio.gather(*(s.off_for_good() for s in self.sounders.values()))
+            with suppress(StoreError, TimeoutError):  # what still waited; what sounded is told after the next start
+                async with asyncio.timeout(OFF_AT_END_S):
+                    await self._store.commit()
 
     # Stops.
 

@@ -2,96 +2,25 @@
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cython_ext import ClockQuality, ClockSource, Hazard, Level
-from edge.activation import Activation
 from edge.anchor import Anchor, read_anchor, write_anchor
-from edge.moment import Moment
-from edge.orders import Accepted, judge, open_order
+from edge.orders import open_order
 from edge.orderstore import OrderStore
 from edge.refusals import Refused, Why
-from edge.standing import Line, Spent, Standing
+from edge.standing import Spent, Standing
 from lanes.identity import AlarmId
 from lanes.keys import Mode
 from lanes.store import StoreError, run_here
-from tests.kit.clock import START_MONOTONIC_NS, ManualClock
+from tests.kit.clock import ManualClock
 from tests.kit.disk import faulty_disk
-from tests.kit.orders import BOOT, NODE, Maker, key_of, siren_plan
-
-NO_NONCE = bytes(8)
-
-
-class Node:
-    """A store, and the judge before it. `reboot` keeps the disk, and gives a new boot nonce and monotonic clock."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.clock = ManualClock()
-        self.make = Maker(self.clock)
-        self.boots = 0
-        self.open()
-
-    def open(self) -> None:
-        self.boot = self.make.boot = bytes([self.boots]) * 8 if self.boots else BOOT
-        self.store = OrderStore(
-            self.folder / "orders.db",
-            anchor=self.folder / "orders.anchor",
-            clock=self.clock,
-            runner=run_here,
-            entropy=lambda n: bytes([self.boots + 1]) * n,
-        )
-
-    def reboot(self, away_s: float = 1.0) -> None:
-        self.store.close()
-        self.boots += 1
-        clock = ManualClock(self.clock.wall_us() + int(away_s * 1e6), self.clock.quality())
-        self.clock = self.make.clock = clock
-        self.open()
-
-    def judge(self, data: bytes) -> list[object]:
-        standing = Standing(siren_plan(), NODE, self.boot, self.store)
-        opened = open_order(data, standing)
-        assert not isinstance(opened, Refused)
-        return list(judge(opened, standing, Moment.of(self.clock)))
-
-    def take(self, data: bytes) -> Why | None:
-        """Obey it as the node would: None, or why not."""
-        verdicts = self.judge(data)
-        accepted = [v for v in verdicts if isinstance(v, Accepted)]
-        if accepted and accepted[0].line is Line.STOP:
-            core = accepted[0].opened.order.core
-            self.store.accept(accepted, Moment.of(self.clock))
-            sirens = [one.siren.id for one in accepted]
-            self.store.stop(sirens, core.incident, core.mode, Moment.of(self.clock), 600.0)
-        elif accepted:
-            self.store.accept(accepted, Moment.of(self.clock))
-        self.commit()
-        first = verdicts[0]
-        return first.why if isinstance(first, Refused) else None
-
-    def commit(self) -> None:
-        asyncio.run(self.store.commit())
-        asyncio.run(self.store.keep_anchor())
-
-    def order(self, **changes: object) -> bytes:
-        return self.make.order(**{"nonce": self.boot, "order_epoch": self.store.order_epoch, **changes})
-
-    def activation(self, level: Level = Level.ALARM, incident: bytes = b"incident") -> Activation:
-        pattern = siren_plan().plan.pattern("dezastre")
-        assert pattern is not None
-        return Activation("s1", b"order..1", incident, Mode.LIVE, level, pattern, 120.0, 0, events=(key_of(1, "n2"),))
-
-    def left_s(self) -> float:
-        return self.store.hold_left_s("s1", self.clock.monotonic_ns())
+from tests.kit.order_node import NO_NONCE, Node
+from tests.kit.orders import BOOT, NODE, key_of, siren_plan
 
 
 @pytest.fixture
@@ -339,100 +268,3 @@ def test_an_anchor_that_is_no_anchor_is_none(tmp_path: Path) -> None:
     for text in ("", "abc", "0011 5", "73746f72652d6964 -1", "73746f72652d6964 x", "zz 1"):
         path.write_text(text)
         assert read_anchor(path) is None
-
-
-class Machine(RuleBasedStateMachine):
-    """Orders, stops, reboots, crashes and restored disks in any order: nothing that was obeyed is obeyed again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
-        self.node = Node(Path(self.folder.name))
-        self.obeyed: list[bytes] = []
-        self.image: bytes | None = None
-        self.order_epoch = 0
-
-    @rule(siren=st.sampled_from(["s1", "s2"]), quote=st.booleans())
-    def start(self, siren: str, quote: bool) -> None:
-        node = self.node
-        nonce = node.boot if quote else NO_NONCE
-        zones = ("ungheni",) if siren == "s1" else ("valea",)
-        incident = (len(self.obeyed) + 1).to_bytes(8, "big")[::-1]
-        say = {
-            "siren": siren,
-            "zones": zones,
-            "nonce": nonce,
-            "order_epoch": node.store.order_epoch,
-            "incident": incident,
-        }
-        self.obey(node.make.by_people("ana", "ion", **say))
-
-    @rule(siren=st.sampled_from(["s1", "s2", ""]), mode=st.sampled_from(Mode), quote=st.booleans())
-    def stop(self, siren: str, mode: Mode, quote: bool) -> None:
-        nonce = self.node.boot if quote else NO_NONCE
-        self.obey(self.node.make.stop(siren=siren, mode=mode, nonce=nonce))
-
-    def obey(self, data: bytes) -> None:
-        before = self.node.store.order_epoch
-        verdicts = self.node.judge(data)
-        self.node.take(data)
-        if all(isinstance(v, Accepted) for v in verdicts):
-            self.obeyed.append(data)
-        assert self.node.store.order_epoch >= before
-
-    @precondition(lambda self: self.obeyed)
-    @rule(data=st.data())
-    def replay(self, data: st.DataObject) -> None:
-        recorded = data.draw(st.sampled_from(self.obeyed))
-        assert not any(isinstance(v, Accepted) for v in self.node.judge(recorded))
-
-    @rule(away_s=st.floats(0, 50))
-    def reboot(self, away_s: float) -> None:
-        self.node.reboot(away_s)
-
-    @rule(seconds=st.floats(0, 100))
-    def wait(self, seconds: float) -> None:
-        self.node.clock.advance(seconds)
-        asyncio.run(self.node.store.tend())
-        asyncio.run(self.node.store.keep_anchor())
-
-    @rule()
-    def take_image(self) -> None:
-        self.node.reboot()
-        self.image = (self.node.folder / "orders.db").read_bytes()
-
-    @precondition(lambda self: self.image is not None)
-    @rule()
-    def restore_image(self) -> None:
-        assert self.image is not None
-        self.node.store.close()
-        for old in self.node.folder.glob("orders.db*"):
-            old.unlink()
-        (self.node.folder / "orders.db").write_bytes(self.image)
-        self.node.boots += 1
-        self.node.open()
-
-    @rule(trusted=st.booleans())
-    def trust(self, trusted: bool) -> None:
-        self.node.clock.trust(ClockQuality(ClockSource.NTP if trusted else ClockSource.NONE, 5))
-
-    @invariant()
-    def nothing_obeyed_is_obeyed_again(self) -> None:
-        for recorded in self.obeyed[-3:]:
-            assert not any(isinstance(v, Accepted) for v in self.node.judge(recorded))
-
-    @invariant()
-    def holds_end(self) -> None:
-        assert self.node.left_s() <= 600
-
-    def teardown(self) -> None:
-        self.node.store.close()
-        self.folder.cleanup()
-
-
-TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
-
-
-def test_the_machine_starts_where_the_clock_does() -> None:
-    assert ManualClock().monotonic_ns() == START_MONOTONIC_NS
