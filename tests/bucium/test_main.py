@@ -80,3 +80,19 @@ def test_a_refusal_is_one_line_and_a_bug_is_not_hidden(monkeypatch: pytest.Monke
     monkeypatch.setattr(cli, "app", broken)
     with pytest.raises(ZeroDivisionError):
         main(["anything"])
+
+
+def test_a_bench_prints_its_figures(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bucium.bench import wire
+
+    measure = wire.measure
+    monkeypatch.setattr(wire, "measure", lambda: measure(bursts=1))
+    assert "judged_us" in face("bench", "wire", "--json").document
+    assert face("bench", "wire").out.count("metrics") >= 2
+
+
+def test_control_verbs_without_a_service_say_so(face: Face) -> None:
+    for words in (("alarm", "list"), ("siren", "list"), ("siren", "status"), ("node", "status"), ("node", "events")):
+        said = face(*words, "--socket", "/nonexistent/socket")
+        assert said.code == 1
+        assert "is it running?" in said.err

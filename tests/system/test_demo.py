@@ -3,6 +3,7 @@
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,8 +96,11 @@ def kept(out: Path, face: Face) -> None:
     assert not [path for path in out.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
 
 
-def test_a_siren_that_stays_mute_is_a_failure_that_is_named(temporary: Path) -> None:
+def test_a_siren_that_stays_mute_is_a_failure_that_is_named(temporary: Path, face: Face) -> None:
     with DemoRun("--speed", 4, temporary=temporary, script=MUTE) as run:
+        started = run.until("ready", part="programs")
+        run.until("alarm", hazard="flood", kind="raised")
+        alarms_by_hand(face, started)
         code = run.finish()
     assert code == 1
     assert "siren mill sounded and stopped" in run.told[-1]["failed"]
@@ -104,6 +108,29 @@ def test_a_siren_that_stays_mute_is_a_failure_that_is_named(temporary: Path) -> 
     (failed,) = [one for one in run.of("check") if one["name"] == "siren mill sounded and stopped"]
     assert "no sound" in failed["detail"]
     assert run.left == []
+
+
+def alarms_by_hand(face: Face, started: dict[str, Any]) -> None:
+    """The alarm verbs, while a flood is on."""
+    at = ("--socket", started["sockets"]["controller"], "--json")
+    key = ("--key", started["keys"]["victor"])
+    shown = face("alarm", "show", "riverside/flood", *at).document
+    assert [point["point"] for point in shown["points"]] == ["bridge-level"]
+    assert face("alarm", "list", *at).document["alarms"][0]["alarm"] == shown["alarm"]
+    assert face("alarm", "ack", "riverside/flood", *key, *at).document["unseen"] == 0
+    for words, says in (
+        (("reset", "riverside/flood", *key), "the danger lasts"),
+        (("ack", "mill/fire", *key), "no open alarm"),
+        (("show", "nonsense"), "not an alarm id"),
+        (("ack", "riverside/flood", "--key", "/nonexistent.pem"), "cannot read"),
+    ):
+        refused = face("alarm", *words, *at)
+        assert refused.code == 1
+        assert says in refused.document["error"]
+    waits = face("alarm", "shelve", "riverside/flood", "--reason", "test", *key, *at).document
+    assert "second person" in waits["waits_for"]
+    nothing = face("siren", "veto", "0011223344556677", "--reason", "test", *key, *at)
+    assert (nothing.code, nothing.document["code"]) == (1, "no-incident")
 
 
 def test_people_sound_and_stop_sirens_while_it_runs(temporary: Path, face: Face) -> None:
