@@ -2,7 +2,8 @@
 """A panel's state as bytes and back: elapsed times instead of instants, so that it holds across a restart of the clock.
 
 Layout, little-endian: "BUCP", u16 version, u16 0, 32 bytes digest of the configuration, u32 points, u32 groups; each point:
-u8 length, id, POINT, u8 whether it has windows, WINDOWS; each group: u8 length, id, GROUP, u32 members, each MEMBER; SHA-256 of all before.
+u8 length, id, POINT,
+u8 whether it has windows, WINDOWS; each group: u8 length, id, GROUP, u32 members, each MEMBER; SHA-256 of all before.
 A time is now minus the instant; INT64_MIN: never. Every field is checked before anything is changed.
 """
 
@@ -10,9 +11,9 @@ import struct
 from hashlib import sha256
 
 from libc.math cimport isfinite, isnan
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from cython_ext.state cimport NOWHERE, SLOTS, UNSET, Core, Extra, Group, Hot, Member, Warm
+from cython_ext.state cimport NOWHERE, SLOTS, UNSET, Core, Extra, Group, Hot, Warm
 
 from cython_ext.errors import WireError
 
