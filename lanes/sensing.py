@@ -96,6 +96,13 @@ class Point(Named):
         for (low, first), (high, second) in pairwise(rules):
             if sign * first.raise_at > sign * second.raise_at:
                 raise ValueError(f"point {self.id!r}: {high}.raise must lie beyond {low}.raise")
+        least = self.sensor_span[0] if sign > 0 else self.sensor_span[1]
+        for name, rule in rules:
+            if sign * rule.clear_at <= sign * least:
+                raise ValueError(
+                    f"point {self.id!r}: {name}.clear ({rule.clear_at}) can never be passed: the sensor ends at {least}; "
+                    f"a Level ends strictly beyond its clear, so a contact of 0 and 1 takes 0.5"
+                )
         for name, (low_end, high_end) in (("sensor_span", self.sensor_span), ("operator_span", self.operator_span)):
             if not low_end < high_end:
                 raise ValueError(f"point {self.id!r}: {name} must be [low, high] with low < high")

@@ -86,6 +86,7 @@ WRONG = [
     ('id = "s1"', f'id = "{"s" * 32}"\nname={{}}', None),
     ('id = "gauge2"\nnode = "n2"', f'id = "{"g" * 30}"\nnode = "{"n" * 20}"', "shorter ids"),
     ("raise = 2.0", "raise = nan", "finite"),
+    ("period_s = 1.0", "period_s = 1.0\nsensor_span = [1.9, 9.0]", "never be passed"),
     ("Europe/Chisinau", "Europe/Balti", "IANA time zone"),
     ("Europe/Chisinau", "../etc/passwd", "IANA time zone"),
     ("[47.21, 27.80, 5.0]", "[97.21, 27.80, 5.0]", "latitude"),
