@@ -324,17 +324,21 @@ _changes = st.fixed_dictionaries(
 )
 
 
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A node that has obeyed nothing; judging changes nothing, so that all examples may share it."""
+    bench = Bench(tmp_path_factory.mktemp("fresh"))
+    yield bench
+    bench.store.close()
+
+
 @settings(max_examples=400, deadline=None)
 @given(_changes)
-def test_only_a_whole_order_sounds(tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]) -> None:
+def test_only_a_whole_order_sounds(fresh: Bench, changes: dict[str, object]) -> None:
     """Whatever an order says, a start is accepted only if an independent reading of design §2.4 allows it."""
-    bench = Bench(tmp_path_factory.mktemp("any"))
-    try:
-        say = replace(Say(), **changes)  # type: ignore[arg-type]
-        say = replace(say, evidence=(bench.make.event(),))
-        accepted = [v for v in bench.judge(bench.make.seal(say)) if isinstance(v, Accepted) and v.pattern]
-    finally:
-        bench.store.close()
+    say = replace(Say(), **changes)  # type: ignore[arg-type]
+    say = replace(say, evidence=(fresh.make.event(),))
+    accepted = [v for v in fresh.judge(fresh.make.seal(say)) if isinstance(v, Accepted) and v.pattern]
     issued = say.issued_us or NOW
     lawful = (
         say.kind is Kind.ORDER
