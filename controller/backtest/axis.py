@@ -55,7 +55,11 @@ def time_ticks(from_us: int, to_us: int, zone: ZoneInfo, count: int) -> list[Tic
         days = next((n for n in DAYS if n * 86_400 >= wanted_s), DAYS[-1])
         times = [midnight + timedelta(days=n) for n in range(0, (end - midnight).days + 2, days)]
     found = [(time, _us(time)) for time in times]
-    return [Tick(at_us, _label(time, bool(step_s))) for time, at_us in found if from_us <= at_us <= to_us]
+    return [
+        Tick(at_us, _label(time, bool(step_s)))
+        for time, at_us in found
+        if from_us <= at_us <= to_us and moment(at_us, zone).hour == time.hour  # else the clock skips this hour
+    ]
 
 
 def _within_days(midnight: datetime, end: datetime, step_s: int) -> list[datetime]:

@@ -37,6 +37,7 @@ class CsvFile:
         self._columns = columns
         self._span = span
         self._missing = {*MISSING, *(text.strip().lower() for text in columns.missing)}
+        self._codes = _numbers(columns.missing)
         self._line = 0
         with _opened(path) as file:
             self._header(file)
@@ -55,12 +56,13 @@ class CsvFile:
 
     def chunks(self) -> Iterator[list[Sample]]:
         take = self._take_long if self._columns.long else self._take_wide
+        from_us, to_us = self._span.from_us, self._span.to_us
         chunk: list[Sample] = []
         with _opened(self._path) as file:
             self._line = 0
             self._header(file)
             for line, at_us, cells in self._without_leaps(self._timed(file)):
-                if at_us not in self._span:
+                if not from_us <= at_us < to_us:
                     continue
                 self.rows += 1
                 take(line, at_us, cells, chunk)
@@ -196,7 +198,8 @@ class CsvFile:
         """nan: there is none."""
         text = cell.strip()
         try:
-            return float(text.replace(",", ".") if self._columns.decimal == "," else text) if text else nan
+            value = float(text.replace(",", ".") if self._columns.decimal == "," else text) if text else nan
+            return nan if value in self._codes else value
         except ValueError:
             pass
         if text.lower() not in self._missing:
@@ -212,6 +215,17 @@ class CsvFile:
             return status
         self.defects.add(line, f"{text[:40]!r} is not a status")
         return _MISSING
+
+
+def _numbers(texts: Iterable[str]) -> frozenset[float]:
+    """Those of the missing texts that are numbers, so that -9999 and -9999.0 are one."""
+    found = set()
+    for text in texts:
+        try:
+            found.add(float(text))
+        except ValueError:
+            continue
+    return frozenset(found)
 
 
 def _opened(path: Path) -> TextIO:

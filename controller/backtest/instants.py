@@ -55,7 +55,8 @@ def _iso(naive_is_utc: bool) -> Callable[[str], int]:
             if not naive_is_utc:
                 raise BadTime("has no time zone: it needs Z or +02:00 at its end (--utc: times without one are UTC)")
             found = found.replace(tzinfo=UTC)
-        return _sane((found - epoch) // microsecond)
+        at_us = (found - epoch) // microsecond
+        return at_us if EARLIEST_US <= at_us <= LATEST_US else _sane(at_us)
 
     return read
 
