@@ -264,7 +264,7 @@ class _Node:
     @contextlib.asynccontextmanager
     async def _reporting(self) -> AsyncIterator[None]:
         """The ledger takes events while the context lasts, and at its end all that were recorded before."""
-        writer = asyncio.create_task(self._reporter.run(), name="reporter")
+        writer = self._writer = asyncio.create_task(self._reporter.run(), name="reporter")
         try:
             yield
         finally:
@@ -296,6 +296,7 @@ class _Node:
 
     async def _loops(self) -> None:
         loops = (
+            ("writing", _watch(self._writer)),
             ("sirens", self._sirens.run()),
             ("reflex", self._reflex.run()),
             ("judge", self._judge.run()),
@@ -355,6 +356,12 @@ class _Node:
             (NodeMetric.PLAN_SHA256, signed.digest.hex()),
         ):
             uplink.tell(metric, value)
+
+
+async def _watch(writer: asyncio.Task[None]) -> None:
+    """A reporter that has ended in a bug ends the node: without it no event is durable any more."""
+    await asyncio.wait([writer])
+    writer.result()
 
 
 class _BdSeq:

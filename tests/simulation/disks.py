@@ -6,13 +6,16 @@ them and lets a random few of them happen after all, in any order, the last one 
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, Final
+from unittest.mock import patch
 
 import apsw
+
+from .machine import HERE
 
 NOISE: Final = 0.5  # of the unsynced writes, how many a power cut lets through
 
@@ -37,6 +40,7 @@ class Disk:
     sync_fails: bool = False
     write_fails: bool = False
     free_bytes: int = 0  # what a full disk still takes
+    quiet: bool = False  # no fault now: the dead are being buried
     failed: bool = False  # it has refused something at least once
     unsynced: dict[str, list[Write]] = field(default_factory=dict)
 
@@ -44,7 +48,7 @@ class Disk:
         self.full = self.sync_fails = self.write_fails = False
 
     def require_room(self, growth: int) -> None:
-        if not self.full or growth <= 0:
+        if self.quiet or not self.full or growth <= 0:
             return
         if growth > self.free_bytes:
             self.failed = True
@@ -53,13 +57,13 @@ class Disk:
         self.free_bytes -= growth
 
     def require_writable(self) -> None:
-        if self.write_fails:
+        if self.write_fails and not self.quiet:
             self.failed = True
             self.seen["write failed"] += 1
             raise apsw.IOError("write failed")
 
     def require_sync(self) -> None:
-        if self.sync_fails:
+        if self.sync_fails and not self.quiet:
             self.failed = True
             self.seen["sync failed"] += 1
             raise apsw.IOError("sync failed")
@@ -165,6 +169,23 @@ def shim() -> Iterator[Shim]:
     """SQLite files opened within the context stand on the disks that are put into `disks` (folder/ → disk)."""
     made = Shim()
     try:
-        yield made
+        with patch.object(apsw, "Connection", Connection):
+            yield made
     finally:
         made.unregister()
+
+
+class Connection(apsw.Connection):
+    """A connection that its life remembers. SQLite overlooks what fails while it closes a file; apsw would raise what a VFS
+    written in Python has raised.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        life = HERE.get()
+        if life is not None:
+            life.connections.append(self)
+
+    def close(self, force: bool = False) -> None:
+        with suppress(apsw.Error):
+            super().close(force)

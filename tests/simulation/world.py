@@ -144,7 +144,9 @@ class World:
         self.mark("kill", name, power)
         self._thawed(name)
         self.outages.begin((name,))
+        life = machine.life
         machine.kill(copied=copied)
+        self._bury(life)
         if power:
             self.later(15.0, self._forgotten, name, machine.lives)
             machine.clock.power_up()
@@ -155,6 +157,13 @@ class World:
         else:
             self.collect(name)
         self.later(down_s, self.start, name)
+
+    def _bury(self, life: Life | None) -> None:
+        assert life is not None
+        disk = self.disks[life.machine.name]
+        disk.quiet = True
+        life.bury()
+        disk.quiet = False
 
     def freeze(self, name: str) -> None:
         """SIGSTOP."""
@@ -200,6 +209,7 @@ class World:
         machine = life.machine
         for each in life.at_death:
             each()
+        self._bury(life)
         self.mark("ended", machine.name, type(error).__name__)
         if life.stop.is_set() and error is None:
             return
@@ -306,7 +316,9 @@ class World:
         self.end_ns = self.now_ns
         for machine in self.machines.values():
             if machine.up:
+                life = machine.life
                 machine.kill()
+                self._bury(life)
                 self.bugs.append(f"{machine.name} does not stop when asked")
         await asyncio.sleep(20)
 
