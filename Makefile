@@ -40,6 +40,12 @@ hostile: $(VENV)/.test ## 100,000 hostile siren orders; must end with "activatio
 soak: $(VENV)/.demo ## the demo's town for an hour (SECONDS=3600)
 	@$(VENV)/bin/bucium demo --headless --seconds $(or $(SECONDS),3600)
 
+sanitize: $(VENV)/.test ## the core's tests under AddressSanitizer and UBSan, in a copy of the tree
+	@VENV=$(VENV) sh scripts/sanitize
+
+aarch64: $(VENV)/.test ## the core's bits on aarch64 (cross-compiled, under QEMU) against this machine's
+	@VENV=$(VENV) sh scripts/aarch64 $(or $(CASES),2000)
+
 clean: ## remove everything that was built
 	rm -rf build dist *.egg-info .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
