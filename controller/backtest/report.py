@@ -186,12 +186,10 @@ def summary(trial: Trial, judged: str, cover: Coverage | None, zone: ZoneInfo) -
 
 
 def _absent(cover: Coverage) -> str:
-    missing = f"{cover.missing} missing values"
+    missing = f"{cover.missing} missing value{'' if cover.missing == 1 else 's'}"
     if not cover.gaps:
         return f"{missing}, no gap"
-    return (
-        f"{missing}, {cover.gaps} gaps ({span(cover.gaps_us / 1e6)} in all, the longest {span(cover.longest_us / 1e6)})"
-    )
+    return f"{missing}, {cover.gaps} gap{'' if cover.gaps == 1 else 's'} ({span(cover.gaps_us / 1e6)} in all, the longest {span(cover.longest_us / 1e6)})"
 
 
 def happening_line(happening: Happening, this: str, other: str, zone: ZoneInfo) -> str:
@@ -203,7 +201,7 @@ def happening_line(happening: Happening, this: str, other: str, zone: ZoneInfo) 
     lead_s = happening.lead_us / 1e6
     when = "at the same time" if not lead_s else f"{this if lead_s > 0 else other} {span(abs(lead_s))} earlier"
     counts = len(happening.this), len(happening.other)
-    times = f"; {counts[0]} times and {counts[1]} times" if counts != (1, 1) else ""
+    times = f"; {counts[0]} × and {counts[1]} ×" if counts != (1, 1) else ""
     return f"{what}  both, {when}{times} ({_lasting(happening.this)} and {_lasting(happening.other)})"
 
 

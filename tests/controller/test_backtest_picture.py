@@ -88,6 +88,18 @@ def test_a_trace_loses_no_peak_however_much_it_joins(values: list[tuple[int, flo
     assert (buckets[0].first_us, max(b.last_us for b in buckets)) == (min(values)[0], max(values)[0])
 
 
+def test_the_peak_of_a_joined_bucket_is_kept() -> None:
+    trace = Trace(0)
+    for second, value in enumerate([0.0, 5.0, 2.0, -5.0]):
+        trace.note(second * SECOND, value)
+    trace._widen()
+    (run_,) = trace.runs()
+    assert [(b.low, b.high, b.first_us, b.last_us) for b in run_] == [
+        (0.0, 5.0, 0, SECOND),
+        (-5.0, 2.0, 2 * SECOND, 3 * SECOND),
+    ]
+
+
 def test_a_trace_is_bounded_and_a_gap_stays_one() -> None:
     trace = Trace(10 * SECOND)
     for second in [*range(BUCKETS_MAX * 3), *range(BUCKETS_MAX * 9, BUCKETS_MAX * 9 + 50)]:
