@@ -80,6 +80,7 @@ class Lane:
         self._beat_topic = topics.beat(signed.plan.group)
         self._report_topic = topics.report(signed.plan.group, node)
         self._heard_ns = clock.monotonic_ns()  # we owe the controller these 10 s from the start
+        self._controller_boot = b""
         self._cut_ns: int | None = None
         self._refused_ns = 0
         self._logged_ns: dict[str, int] = {}
@@ -182,7 +183,7 @@ class Lane:
             self._wake.set()
 
     async def _say_state(self, link: Link) -> None:
-        """On connecting, when the controller is heard again, and every 30 s while any Level ≥ 1."""
+        """On connecting, when the controller is heard again or has begun anew, and every 30 s while any Level ≥ 1."""
         while True:
             if self._state_wanted.is_set() or self._rest.endangered():
                 parts = self._reporter.state(*self._rest.states())
@@ -264,9 +265,10 @@ class Lane:
         self._rest.heard(judged.opened.envelope.issued_us)
         now_ns = self._clock.monotonic_ns()
         silent = now_ns - self._heard_ns >= CUT_OFF_NS
-        self._heard_ns = now_ns
+        begun = judged.opened.envelope.boot != self._controller_boot  # it knows nothing of what is true now
+        self._heard_ns, self._controller_boot = now_ns, judged.opened.envelope.boot
         self._reporter.epoch = max(self._reporter.epoch, judged.opened.envelope.epoch)
-        if silent:
+        if silent or begun:
             self._outbox.all_due(now_ns)
             self._more = True
             self._state_wanted.set()
