@@ -120,6 +120,8 @@ class Activations:
         return errand
 
     def _forget(self) -> None:
+        if len(self._by_number) <= 2 * KEPT_MAX:
+            return
         ended = [activation for activation in self if not activation.open and activation.errands]
         for activation in ended[: max(0, len(ended) - KEPT_MAX)]:
             del self._by_number[activation.number]

@@ -11,7 +11,7 @@ from lanes.keys import Mode
 from .alarm import State
 from .changes import Reading
 
-EVIDENCE_MAX: Final = 256  # events of one alarm: a point that flaps for a week; the opening ones and the newest stay
+EVIDENCE_MAX: Final = 128  # events of one alarm: a point that flaps for a day; the opening ones and the newest stay
 
 
 @dataclass(frozen=True, slots=True)
