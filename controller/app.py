@@ -198,6 +198,8 @@ class _Controller:
             self._refusals.flush()
             self._room.snapshot()
             await self._journal.close()
+            if not committing.cancelled():
+                committing.result()  # a journal that could not be written is why we end, whatever else says so
 
     async def _working(self, stop: asyncio.Event, committing: asyncio.Task[None]) -> None:
         await self._journal.durable()  # our start is on disk before anyone hears of us

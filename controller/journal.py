@@ -84,6 +84,8 @@ class Journal:
         self.id = new_id
         self._seq, self._hash = 0, GENESIS
         self._head: Head | None = None
+        self._committing: asyncio.Future[None] | None = None
+        self._failed = False  # a commit has failed: what comes after it would not be chained to what is on disk
         self._open()
         self.durable_seq = self._seq
 
@@ -155,7 +157,9 @@ class Journal:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                await self._commit()
+                # Shielded: a commit that has begun is finished even when we are being stopped; else its rows would be a gap.
+                self._committing = asyncio.ensure_future(self._commit())
+                await asyncio.shield(self._committing)
         finally:
             for _, waiter in self._waiters:
                 waiter.cancel()
@@ -164,7 +168,11 @@ class Journal:
         rows, self._pending = self._pending, []
         blobs, self._blobs = self._blobs, []
         if rows:
-            await self._runner(self._write, rows, blobs, self._head)
+            try:
+                await self._runner(self._write, rows, blobs, self._head)
+            except StoreError:
+                self._failed = True
+                raise
             self.durable_seq = rows[-1].seq
         kept = []
         for wanted, waiter in self._waiters:
@@ -175,10 +183,15 @@ class Journal:
         self._waiters = kept
 
     async def close(self) -> None:
-        """Write what is left, with a signed head. The run loop must have ended."""
-        self.sign_head()
-        await self._commit()
-        await self._runner(self._store.close)
+        """Write what is left, with a signed head; nothing after a commit that failed. The run loop must have ended."""
+        try:
+            if self._committing is not None:
+                await asyncio.wait([self._committing])
+            if not self._failed:
+                self.sign_head()
+                await self._commit()
+        finally:
+            await self._runner(self._store.close)
 
     def _write(self, rows: list[Row], blobs: list[tuple[int, bytes]], head: Head | None) -> None:
         try:
