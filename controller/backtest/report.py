@@ -186,10 +186,15 @@ def summary(trial: Trial, judged: str, cover: Coverage | None, zone: ZoneInfo) -
 
 
 def _absent(cover: Coverage) -> str:
-    missing = f"{cover.missing} missing value{'' if cover.missing == 1 else 's'}"
+    missing = f"{cover.missing} missing value{_s(cover.missing)}"
     if not cover.gaps:
         return f"{missing}, no gap"
-    return f"{missing}, {cover.gaps} gap{'' if cover.gaps == 1 else 's'} ({span(cover.gaps_us / 1e6)} in all, the longest {span(cover.longest_us / 1e6)})"
+    whole, longest = span(cover.gaps_us / 1e6), span(cover.longest_us / 1e6)
+    return f"{missing}, {cover.gaps} gap{_s(cover.gaps)} ({whole} in all, the longest {longest})"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def happening_line(happening: Happening, this: str, other: str, zone: ZoneInfo) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bucium.verbs import backtest
 from lanes import planfile
 from tests.kit.face import Face
 from tests.kit.plans import signed
@@ -57,6 +58,10 @@ def test_a_program_reads_one_document(face: Face, here: Path) -> None:
         "evidence": [],
     }
     assert [row["seen"] for row in found["comparison"] if row["level"] == "danger"] == ["this"]
+
+
+def test_a_pace_is_automatic_planned_or_given() -> None:
+    assert [backtest._period(text) for text in ("auto", "plan", "60")] == [None, 0.0, 60.0]
 
 
 def test_a_built_plan_serves_too(face: Face, here: Path) -> None:
