@@ -1,0 +1,51 @@
+"""controller.toml: the example is valid and whole, and a mistake is one clear line."""
+
+from pathlib import Path
+
+import pytest
+
+from controller import config
+from controller.config import ControllerConfig
+from cython_ext import ConfigError
+from lanes.settings import parse
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "controller.toml"
+
+
+def test_the_example_is_valid_and_its_paths_are_beside_it() -> None:
+    local = config.load(EXAMPLE)
+    assert local.config.controller.id == "centre"
+    assert local.config.broker.ca == EXAMPLE.parent / "tls/ca.crt"
+    assert local.config.history is not None
+    assert local.config.history.token_file == EXAMPLE.parent / "keys/history.token"
+    assert [channel.name for channel in local.config.dispatch] == ["other-bank", "files"]
+
+
+def test_the_example_shows_every_section_and_key_of_ours() -> None:
+    text = EXAMPLE.read_text()
+    for name, field in ControllerConfig.model_fields.items():
+        assert f"[{name}]" in text or f"[[{name}]]" in text, name
+        assert field is not None
+    for section in (config.ControllerSection, config.KeysSection, config.TelemetrySection):
+        for key in section.model_fields:
+            assert f"{key} = " in text, key
+
+
+@pytest.mark.parametrize(
+    ("change", "at", "said"),
+    [
+        (("socket = ", "sokcet = "), "sokcet", "did you mean 'socket'"),
+        (('live = "keys/live.pem"', ""), "[keys]", "'keys.live' is missing"),
+        (("port = 8883", 'port = "eight"'), "port = ", "broker.port"),
+        (('name = "files"', 'name = "other-bank"'), "", "two [[dispatch]] channels are called 'other-bank'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(change: tuple[str, str], at: str, said: str) -> None:
+    text = EXAMPLE.read_text()
+    assert change[0] in text
+    wrong = text.replace(*change, 1)
+    with pytest.raises(ConfigError) as refused:
+        parse(wrong, ControllerConfig, source="controller.toml")
+    assert said in str(refused.value)
+    if at:
+        assert at in wrong.splitlines()[refused.value.line - 1]
