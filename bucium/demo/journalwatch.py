@@ -69,7 +69,7 @@ class JournalWatch:
                 self._alarm(AlarmChange.unpack(data), at_ns)
             case Record.ORDER, [_, _, bytes(data), *_]:
                 self._order(data, at_ns)
-            case Record.TROUBLE, [str(code), str(subject), bool(on)]:
+            case Record.TROUBLE, [str(code), str(subject), str(), bool(on)]:
                 state = "begins" if on else "ends"
                 text = f"controller: {code} {subject} {state}".replace("  ", " ")
                 self._teller.tell("trouble", text, at_ns=at_ns, node="", code=code, on=on)

@@ -133,7 +133,7 @@ async def test_the_journal_is_read_from_outside_while_it_is_written(tmp_path: Pa
     journal = Journal(path, clock=eyes.clock, runner=run_here, key=plans.key("iasi"), new_id=bytes(8))
     change = telling.change(ChangeKind.RAISED, Level.ALARM)
     journal.append(Record.ALARM, [change.pack(), b""])
-    journal.append(Record.TROUBLE, ["clock", "n1", True])
+    journal.append(Record.TROUBLE, ["clock", "n1", "", True])
     await journal._commit()
     watch.look()
     watch.look()
