@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 CORE = $(wildcard cython_ext/*.pyx cython_ext/*.pxd) setup.py pyproject.toml scripts/setup
 PARTS = cython_ext lanes firmware_bridge edge controller bucium
 
-.PHONY: help setup demo test check bench fuzz soak sanitize aarch64 hostile clean
+.PHONY: help setup demo docs test check bench fuzz soak sanitize aarch64 hostile clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -30,6 +30,9 @@ check: $(VENV)/.dev ## lint, types, import contracts, stubs of the compiled core
 bench: $(VENV)/.test ## the measured promise: core and wire, side by side with others
 	@$(VENV)/bin/bucium bench core
 	@$(VENV)/bin/bucium bench wire
+
+docs: $(VENV)/.test ## the generated tables of docs/, brought up to date
+	@$(RUN) -m tests.kit.docpages
 
 fuzz: $(VENV)/.test ## long random campaigns against the core and the codecs (CASES=10000000)
 	@$(RUN) -m tests.kit.campaign --cases $(or $(CASES),10000000)

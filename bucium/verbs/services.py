@@ -5,6 +5,7 @@ from typing import Annotated, Final
 import typer
 
 _CONFIG: Final = typer.Option(help="The service's TOML file.")
+_LOG: Final = typer.Option(help="What is logged: debug, info, warning or error.")
 
 
 def attach(app: typer.Typer) -> None:
@@ -17,21 +18,21 @@ def attach(app: typer.Typer) -> None:
     app.add_typer(controller)
 
 
-def edge_run(config: Annotated[str, _CONFIG] = "node.toml") -> None:
+def edge_run(config: Annotated[str, _CONFIG] = "node.toml", log: Annotated[str, _LOG] = "info") -> None:
     """Run a node until SIGTERM or SIGINT. Exit code 1 when its configuration or plan is refused.
 
     Example: bucium edge run --config /etc/bucium/node.toml
     """
     from edge.__main__ import main
 
-    raise typer.Exit(main(["--config", config]))
+    raise typer.Exit(main(["--config", config, "--log", log]))
 
 
-def controller_run(config: Annotated[str, _CONFIG] = "controller.toml") -> None:
+def controller_run(config: Annotated[str, _CONFIG] = "controller.toml", log: Annotated[str, _LOG] = "info") -> None:
     """Run a controller until SIGTERM or SIGINT. Exit code 1 when its configuration or plan is refused.
 
     Example: bucium controller run --config /etc/bucium/controller.toml
     """
     from controller.__main__ import main
 
-    raise typer.Exit(main(["--config", config]))
+    raise typer.Exit(main(["--config", config, "--log", log]))
