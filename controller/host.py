@@ -140,9 +140,10 @@ class Host:
     async def _say_offline(self, link: Link, topic: str) -> None:
         """However we end: closing the link takes the will back. On a dead link the broker says it for us."""
         until_ms = await self._store.advance(self._wall_ms())
-        said = link.publish(topic, encode_state(HostState(False, until_ms)), qos=1, retain=True)
+        said = encode_state(HostState(False, until_ms))
         with contextlib.suppress(LinkDown, TimeoutError):
-            await asyncio.wait_for(said, LAST_WORD_S)
+            async with asyncio.timeout(LAST_WORD_S):
+                await link.publish(topic, said, qos=1, retain=True)
 
     async def _read(self, link: Link) -> None:
         async for message in link.messages():
@@ -305,5 +306,6 @@ class Host:
 
 async def _pause(event: asyncio.Event, seconds: float) -> None:
     """Wait so long, or until the event."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+    with contextlib.suppress(TimeoutError):  # not wait_for: up to Python 3.11 it can swallow a cancellation
+        async with asyncio.timeout(seconds):
+            await event.wait()

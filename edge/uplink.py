@@ -158,7 +158,8 @@ class Uplink:
         packet = self.session.pop(self._moment())
         if packet is not None:
             with contextlib.suppress(LinkDown, TimeoutError):
-                await asyncio.wait_for(_hand_over(link, packet), LAST_WORD_S)
+                async with asyncio.timeout(LAST_WORD_S):
+                    await _hand_over(link, packet)
 
     async def _until_due(self) -> None:
         due_ns = self.session.due_ns()
@@ -173,8 +174,9 @@ class Uplink:
 
 async def _pause(event: asyncio.Event, seconds: float) -> None:
     """Wait so long, or until the event."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+    with contextlib.suppress(TimeoutError):  # not wait_for: up to Python 3.11 it can swallow a cancellation
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def _hand_over(link: Link, packet: Packet) -> None:

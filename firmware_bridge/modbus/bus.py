@@ -213,8 +213,9 @@ class ModbusBus:
             if match.found is not Found.NOTHING or left_s <= 0:
                 return match
             self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), left_s)
+            with contextlib.suppress(TimeoutError):  # not wait_for: up to Python 3.11 it can swallow a cancellation
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
 
     async def _turn_round(self) -> None:
         wait_ns = self._free_at_ns - self._clock.monotonic_ns()
