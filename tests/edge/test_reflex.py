@@ -113,6 +113,17 @@ def test_what_is_not_the_reflex_s_to_sound(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
+def test_by_hand_and_where_the_plan_says_no_reflex_it_waits_for_people(tmp_path: Path) -> None:
+    async def test(w: World) -> None:
+        await w.cut()
+        w.raises("gauge-v", Level.ALARM)  # by hand
+        w.raises("smoke-v", Level.ALARM)  # automatic, without reflex
+        await asyncio.sleep(700)
+        assert w.r.monitor.activations == 0
+
+    run(tmp_path, test)
+
+
 def test_a_level_that_falls_before_the_cut_sounds_nothing(tmp_path: Path) -> None:
     async def test(w: World) -> None:
         w.raises("gauge", Level.ALARM)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cython_ext import ConfigError
@@ -91,6 +91,7 @@ def test_limits_hold_even_for_a_pattern_that_no_plan_would_have() -> None:
         blasts(pattern(tone(1)).model_copy(update={"segments": (longer,)}), 900)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.5, 20), st.floats(0, 20), st.integers(1, 5)), min_size=1, max_size=4),
     st.floats(0, 0.04),

@@ -88,6 +88,22 @@ unit = "%/m"
 alone = false
 alarm = { raise = 3.0, clear = 2.0 }
 
+[[point]]
+id = "gauge-v"
+node = "n1"
+zones = ["valea"]
+hazard = "flood"
+unit = "m"
+alarm = { raise = 3.0, clear = 2.8 }
+
+[[point]]
+id = "smoke-v"
+node = "n1"
+zones = ["valea"]
+hazard = "fire"
+unit = "%/m"
+alarm = { raise = 3.0, clear = 2.0 }
+
 [[vote]]
 id = "smoke-vote"
 points = ["vote-a", "vote-b"]
