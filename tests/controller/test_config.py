@@ -14,7 +14,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "controller.toml"
 
 def test_the_example_is_valid_and_its_paths_are_beside_it() -> None:
     local = config.load(EXAMPLE)
-    assert local.config.controller.id == "centre"
+    assert local.config.controller.id == "centre-1"
     assert local.config.broker.ca == EXAMPLE.parent / "tls/ca.crt"
     assert local.config.history is not None
     assert local.config.history.token_file == EXAMPLE.parent / "keys/history.token"
