@@ -45,8 +45,8 @@ cdef Core* lay_out(object config, list packed, list index, int64_t now_ns, size_
     cdef size_t points = len(config.points), groups = len(config.groups)
     cdef size_t members = sum(len(group.members) for group in config.groups)
     cdef size_t wanted = 0, at = (sizeof(Core) + 63) & ~<size_t> 63
-    cdef size_t sizes[10]
-    cdef size_t offsets[10]
+    cdef size_t sizes[9]
+    cdef size_t offsets[9]
     cdef void* block = NULL
     cdef char* base
     cdef Core* core
@@ -59,11 +59,11 @@ cdef Core* lay_out(object config, list packed, list index, int64_t now_ns, size_
         wants.append(rule.wants)
     wanted = sum(1 for which in index if wants[which])
     sizes = [
-        points * sizeof(Hot), points * sizeof(Warm), (points + groups) * sizeof(Node), (points + groups) * sizeof(Beat),
+        points * sizeof(Hot), points * sizeof(Warm), (points + groups + 1) * sizeof(Node), (points + groups) * sizeof(Beat),
         len(packed) * sizeof(Rule), wanted * sizeof(Extra), groups * sizeof(Group), members * sizeof(Member),
-        (points + 1) * sizeof(uint32_t), members * sizeof(uint32_t),
+        members * sizeof(uint32_t),
     ]
-    for k in range(10):
+    for k in range(9):
         offsets[k] = at
         at += (sizes[k] + 63) & ~<size_t> 63
     if posix_memalign(&block, 64, at) != 0:
@@ -85,14 +85,13 @@ cdef Core* lay_out(object config, list packed, list index, int64_t now_ns, size_
     core.extras = <Extra*> (base + offsets[5])
     core.groups = <Group*> (base + offsets[6])
     core.members = <Member*> (base + offsets[7])
-    core.links_of = <uint32_t*> (base + offsets[8])
-    core.links = <uint32_t*> (base + offsets[9])
+    core.links = <uint32_t*> (base + offsets[8])
     core.points = <uint32_t> points
     core.total = <uint32_t> (points + groups)
     core.next_ns = NEVER
     core.tick = <uint64_t> now_ns >> TICK_BITS
     memset(core.spokes, 0xFF, sizeof(core.spokes))
-    memset(core.nodes, 0xFF, (points + groups) * sizeof(Node))
+    memset(core.nodes, 0xFF, (points + groups + 1) * sizeof(Node))
     for k in range(<int> len(packed)):
         memcpy(&core.rules[k], <const char*> <bytes> packed[k], sizeof(Rule))
     return core
@@ -121,11 +120,11 @@ cdef link(Core* core, object config, int64_t now_ns):
             of[point].append(m)
             m += 1
     for i in range(core.points):
-        core.links_of[i] = at
+        core.nodes[i].links = at
         for membership in of[i]:
             core.links[at] = membership
             at += 1
-    core.links_of[core.points] = at
+    core.nodes[core.points].links = at
 
 
 cdef void prepare(Core* core, uint32_t i, uint32_t rule_index, int64_t now_ns) noexcept nogil:

@@ -216,7 +216,7 @@ cdef struct Node:  # a point's or group's place in the queue of deadlines
     uint32_t next
     uint32_t previous
     uint32_t place  # NOWHERE, or a position in the heap, or WHEEL_BIT | slot
-    uint32_t padding
+    uint32_t links  # a point's memberships: links[nodes[i].links : nodes[i + 1].links], indices into members
 
 cdef struct Beat:  # a heap entry
     int64_t due_ns
@@ -262,7 +262,6 @@ cdef struct Core:
     Extra* extras
     Group* groups
     Member* members
-    uint32_t* links_of  # of point i: links[links_of[i] : links_of[i + 1]], indices into members
     uint32_t* links
     uint32_t points
     uint32_t total  # points and groups

@@ -90,7 +90,7 @@ cdef inline bint partner(Core* core, uint32_t i, int64_t at_ns) noexcept nogil:
     cdef Group* group
     cdef Warm* other
     cdef bint found = False
-    for link in range(core.links_of[i], core.links_of[i + 1]):
+    for link in range(core.nodes[i].links, core.nodes[i + 1].links):
         group = &core.groups[core.members[core.links[link]].group]
         for m in range(group.first, group.first + group.count):
             member = &core.members[m]
@@ -169,7 +169,7 @@ cdef inline void leave(Core* core, uint32_t i, int was, int level, int64_t at_ns
     """Its groups remember for a window that the point was at the Levels it leaves."""
     cdef uint32_t link
     cdef int k
-    for link in range(core.links_of[i], core.links_of[i + 1]):
+    for link in range(core.nodes[i].links, core.nodes[i + 1].links):
         for k in range(level, was):
             core.members[core.links[link]].left_ns[k] = at_ns
         for k in range(was, level):
@@ -179,7 +179,7 @@ cdef inline void leave(Core* core, uint32_t i, int was, int level, int64_t at_ns
 cdef inline void vote(Core* core, uint32_t i, int64_t at_ns) noexcept nogil:
     """Count again in every group of a point that changed."""
     cdef uint32_t link
-    for link in range(core.links_of[i], core.links_of[i + 1]):
+    for link in range(core.nodes[i].links, core.nodes[i + 1].links):
         count(core, core.members[core.links[link]].group, at_ns)
 
 
