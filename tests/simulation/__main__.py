@@ -17,7 +17,11 @@ TABLE_RUNS = 200  # so many seeds see every promised fault
 def main() -> int:
     options = _parse()
     if os.environ.get("PYTHONHASHSEED") != "0":  # sets of strings are walked in the order of their hashes
-        os.execve(sys.executable, [sys.executable, "-W", "ignore", "-m", "tests.simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"})
+        os.execve(
+            sys.executable,
+            [sys.executable, "-W", "ignore", "-m", "tests.simulation", *sys.argv[1:]],
+            os.environ | {"PYTHONHASHSEED": "0"},
+        )
     campaign = Campaign()
     for result in run_all(options.seeds, options.minutes, options.jobs, options.until):
         if options.json:
@@ -46,7 +50,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=3.0, help="of floods and faults; healing comes on top")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the seeds")
     parser.add_argument("--until", type=float, default=None, help="begin no further seed after so many seconds")
-    parser.add_argument("--twice", type=int, default=0, help="run so many of the seeds twice more and compare the traces")
+    parser.add_argument(
+        "--twice", type=int, default=0, help="run so many of the seeds twice more and compare the traces"
+    )
     parser.add_argument("--json", action="store_true", help="one line of JSON a seed, and nothing else")
     return parser.parse_args()
 

@@ -84,12 +84,13 @@ class _Water:
     verdict: Verdict
 
     def __post_init__(self) -> None:
-        found = [(at_ns, one) for at_ns, one in self.events if one.kind == TRANSITION]
-        self.turns = [(at_ns, one.data[1], one.data[2], one.data[3]) for at_ns, one in found]
+        found = [(at_ns, *one.data[1:4]) for at_ns, one in self.events if one.kind == TRANSITION]
+        self.turns = list(dict.fromkeys(found))  # one whose commit failed stands in the next ledger again
         self.at_ns = [turn[0] for turn in self.turns]
 
     def check(self) -> None:
         self._invented()
+        self._forgotten()
         self._missed()
         if self.turns and self.turns[-1][3] != 0 and self.world.quiet_ns:
             self.verdict.find(f"I1 {self.node}: the water is low, its point stands at {self.turns[-1][3]} for ever")
@@ -108,6 +109,17 @@ class _Water:
                 self._invent(at_ns, level, "restated")
             if level == 0:
                 since_ns = at_ns - BACK_NS
+
+    def _forgotten(self) -> None:
+        """A Level goes down only by an event that says so, whatever crashed meanwhile."""
+        level = 0
+        for at_ns, _, was, now in self.turns:
+            if was < level:
+                self.verdict.lost += 1
+                self.verdict.find(
+                    f"I1 forgotten: {self.node} stood at Level {level}, and at {at_ns / NS:.1f} s it never had"
+                )
+            level = now
 
     def _invent(self, at_ns: int, level: int, how: str) -> None:
         self.verdict.invented += 1

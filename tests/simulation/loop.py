@@ -46,6 +46,9 @@ class WorldLoop(VirtualLoop):
         self._ready = _Ready()
         NumberedTask._numbers = itertools.count()
         self.set_task_factory(_task)
+        self.set_exception_handler(
+            lambda _loop, _context: None
+        )  # the dead leave tasks behind; bugs of the living end them
 
 
 def _task(

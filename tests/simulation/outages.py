@@ -42,9 +42,7 @@ class Outages:
 
     def within(self, name: str, first_ns: int, last_ns: int) -> int:
         """How much of that time it was out."""
-        return sum(
-            max(0, min(end, last_ns) - max(begin, first_ns)) for begin, end in self.spans(name)
-        )
+        return sum(max(0, min(end, last_ns) - max(begin, first_ns)) for begin, end in self.spans(name))
 
     def clear(self, node: str, first_ns: int, last_ns: int) -> Iterator[tuple[int, int]]:
         """The parts of that time in which the node, its disk and its gauge were well; and its program had time to start."""

@@ -15,7 +15,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 EVENT, STATE, ACK, ORDER, BEAT = 1, 2, 3, 4, 6
-_LANES: Final = {EVENT: "report/event", STATE: "report/state", ACK: "order/ack", ORDER: "order/order", BEAT: "beat/beat"}
+_LANES: Final = {
+    EVENT: "report/event",
+    STATE: "report/state",
+    ACK: "order/ack",
+    ORDER: "order/order",
+    BEAT: "beat/beat",
+}
 TRANSITION, RECEIPT, TROUBLE, BOOT = 1, 2, 3, 4
 RAISED, RESTATED = 1, 5  # causes of a transition
 

@@ -43,12 +43,16 @@ class Result:
         )
 
 
-def run_seed(seed: int, minutes: float, *, calm: bool = False, keep: list[str] | None = None) -> Result:
-    """One world from its start to its verdict. `keep` takes the trace's lines."""
+def run_seed(
+    seed: int, minutes: float, *, script: Callable[[World], None] | None = None, keep: list[str] | None = None
+) -> Result:
+    """One world from its start to its verdict. `script` plans the faults instead of the seed; `keep` takes the trace's lines."""
     logging.disable(logging.CRITICAL)
     began_s = time.process_time()
     with folder() as base, shim() as disks:
-        world = World(seed, minutes, base, disks, calm=calm, keep_trace=keep is not None)
+        world = World(seed, minutes, base, disks, calm=script is not None, keep_trace=keep is not None)
+        if script is not None:
+            script(world)
         world.run()
         verdict = check(world)
     if keep is not None and world.trace.lines is not None:
@@ -153,7 +157,7 @@ def as_json(result: Result) -> str:
 
 
 def twice(seed: int, minutes: float, run: Callable[..., Result] = run_seed) -> str:
-    """"" when two runs of a seed are the same, else the first line in which they differ."""
+    """ "" when two runs of a seed are the same, else the first line in which they differ."""
     first: list[str] = []
     second: list[str] = []
     run(seed, minutes, keep=first)

@@ -74,6 +74,7 @@ class Witness:
         self._limit_ns: dict[str, int] = {}  # the same, of the blast that is on
         self._lives: dict[str, int] = dict.fromkeys(site.NODES, 0)
         self._heard_ns: dict[str, int] = dict.fromkeys(site.NODES, 0)
+        self._before_ns: dict[str, int] = dict.fromkeys(site.NODES, 0)  # the last but those of this moment
         self._counters: dict[tuple[str, int], int] = {}
 
     # What it sees.
@@ -82,14 +83,14 @@ class Witness:
         """A new life of a node: nothing of the old one may sound on."""
         if node in self._lives:
             self._lives[node] += 1
-            self._heard_ns[node] = now_ns
+            self._heard_ns[node] = self._before_ns[node] = now_ns
             self._counters = {key: value for key, value in self._counters.items() if key[0] != node}
             self._may_ns.pop(site.SIREN_OF.get(node, ""), None)
 
     def thawed(self, node: str, since_ns: int, now_ns: int) -> None:
         """A node that was stopped goes on: it heard nothing meanwhile, and nobody ended its blast."""
         if node in self._heard_ns:
-            self._heard_ns[node] = min(self._heard_ns[node], since_ns)
+            self._heard_ns[node] = self._before_ns[node] = min(self._heard_ns[node], since_ns)
             siren = site.SIREN_OF.get(node, "")
             for table in (self._may_ns, self._limit_ns):
                 if siren in table:
@@ -116,6 +117,8 @@ class Witness:
         place = node, message.kind
         if message.counter > self._counters.get(place, -1):
             self._counters[place] = message.counter
+            if now_ns > self._heard_ns[node] + SLACK_NS:
+                self._before_ns[node] = self._heard_ns[node]
             self._heard_ns[node] = now_ns
         if message.kind == ACK:
             _, ledger, through, ranges, _ = message.body
@@ -159,13 +162,16 @@ class Witness:
                 self._may_ns[siren] = now_ns + permit.max_ns
                 self._seen["siren sounded by order"] += 1
                 return
-        self._reflexes.append(Reflex(siren, now_ns, now_ns - self._heard_ns[node] >= CUT_OFF_NS - SLACK_NS))
+        heard_ns = self._heard_ns[node] if self._heard_ns[node] < now_ns - SLACK_NS else self._before_ns[node]
+        self._reflexes.append(Reflex(siren, now_ns, now_ns - heard_ns >= CUT_OFF_NS - SLACK_NS))
         self._may_ns[siren] = now_ns + round((site.PATTERN_S + 1) * NS)
 
     def _length(self, siren: str, now_ns: int) -> None:
         over_ns = now_ns - self._limit_ns[siren]
         if over_ns > SPARE_NS:
-            self.findings.append(f"I3 {siren} was closed {over_ns / NS:.1f} s after its maximum, at {now_ns / NS:.1f} s")
+            self.findings.append(
+                f"I3 {siren} was closed {over_ns / NS:.1f} s after its maximum, at {now_ns / NS:.1f} s"
+            )
 
     def reflexes(self, events: dict[str, list[tuple[int, Happening]]]) -> None:
         """Judge the closings without an order. `events`: each node's, with the world's time, in order."""
@@ -178,7 +184,9 @@ class Witness:
             elif not reflex.silent and not self._owed(node, mine, reflex.at_ns):
                 why = "the node was not cut off"
             if why:
-                self.findings.append(f"I2 {reflex.siren} closed at {reflex.at_ns / NS:.1f} s without an order, and {why}")
+                self.findings.append(
+                    f"I2 {reflex.siren} closed at {reflex.at_ns / NS:.1f} s without an order, and {why}"
+                )
             else:
                 self._seen["siren sounded by reflex"] += 1
 
@@ -187,7 +195,7 @@ class Witness:
         return any(ack.covers(key[1], key[2]) for ack in self.acked[key[0]])
 
     def _owed(self, node: str, events: Iterable[tuple[int, Happening]], at_ns: int) -> bool:
-        acked = [ack for ack in self.acked[node] if ack.at_ns <= at_ns]
+        acked = [ack for ack in self.acked[node] if ack.at_ns < at_ns - SLACK_NS]
         return any(
             not any(ack.covers(event.key.ledger, event.key.seq) for ack in acked)
             for since_ns, event in events

@@ -1,7 +1,7 @@
 """A seed's world: the real node and controller programs, on simulated machines, wires, disks and network, in virtual time.
 
-    safety     floods and faults as the seed wills it
-    liveness   everything is healed: now all must arrive, and every siren fall silent, within `HEAL_S`
+safety     floods and faults as the seed wills it
+liveness   everything is healed: now all must arrive, and every siren fall silent, within `HEAL_S`
 """
 
 import asyncio
@@ -22,11 +22,10 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from controller import app as controller_app
-from cython_ext import BuciumError, Level
+from cython_ext import BuciumError
 from edge import app as edge_app
-from edge.ballast import BALLAST_BYTES
+from edge.report.ballast import BALLAST_BYTES
 from lanes import control, envelope
-from lanes.store import run_here
 from tests.kit.clock import ManualClock
 
 from . import site

@@ -1,0 +1,43 @@
+"""The simulated sites: clean without bugs, red with each planted one, and the same twice."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.bugs import BUGS, UNREPEATABLE, Bug
+from tests.simulation.seeds import run_seed, twice
+
+MINUTES = 3.0
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_planted_bug_is_caught_and_without_it_the_same_faults_do_no_harm(bug: Bug):
+    clean = run_seed(bug.seed, MINUTES, script=bug.script)
+    assert clean.findings == []
+    with bug.planted():
+        red = run_seed(bug.seed, MINUTES, script=bug.script)
+    assert any(finding.startswith(bug.finding) for finding in red.findings), red.findings
+
+
+def test_what_cannot_be_repeated_is_seen():
+    with UNREPEATABLE.planted():
+        one = run_seed(UNREPEATABLE.seed, 1.0, script=UNREPEATABLE.script)
+        other = run_seed(UNREPEATABLE.seed, 1.0, script=UNREPEATABLE.script)
+    assert one.digest != other.digest
+
+
+@pytest.mark.parametrize("seed", [1, 12])
+def test_a_seed_gives_the_same_trace_twice(seed: int):
+    assert twice(seed, MINUTES) == ""
+
+
+def test_the_command_runs_seeds_and_says_what_happened():
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "1..3", "--minutes", "1", "--jobs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("runs 3, lost 0, invented 0, late_max_s ")
