@@ -10,7 +10,9 @@ SANITIZE = os.environ.get("BUCIUM_SANITIZE") == "1"  # AddressSanitizer and UBSa
 
 # One answer on every board: gcc for aarch64 fuses a*b+c and has an unsigned char unless told otherwise.
 FLAGS = ["-O2", "-ffp-contract=off", "-fsigned-char", "-Wall", "-Wconversion", "-Wno-unreachable-code"]
-CHECKS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-wrapv", "-g", "-O1"] if SANITIZE else []
+CHECKS = (
+    ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-wrapv", "-g", "-O1"] if SANITIZE else []
+)
 
 setup(
     ext_modules=cythonize(

@@ -31,13 +31,13 @@ from lanes.keys import Mode
 from lanes.orders import NONCES_MAX, SOUND_MAX_S, ZONES_MAX, Action, Approval
 from lanes.plan import Siren
 
-from .alarm_record import Alarm
-from .alarms import Moved
+from .alarm.book import Moved
+from .alarm.record import Alarm
 from .approvals import LIFE_US, Request, Yes, pack_request
 from .deciding import Deciding
 from .ordering import Ordering
 from .policy import asked_of_people, sirens_of
-from .records import Record
+from .record.records import Record
 from .room import Room
 
 USED_MAX: Final = (

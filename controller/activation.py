@@ -23,7 +23,7 @@ WAIT_MAX_NS: Final = 30 * NS_PER_S
 SILENT_NS: Final = 30 * NS_PER_S  # accepted, and nothing measured or said for so long
 RENEWALS_MAX: Final = 3
 KEPT_MAX: Final = 256  # ended activations that are still shown; the journal has all
-MISQUOTED: Final = frozenset({"order-epoch", "nonce"})  # refusals that a new order can answer (edge/refusals.py)
+MISQUOTED: Final = frozenset({"order-epoch", "nonce"})  # refusals that a new order can answer (edge/siren/refusals.py)
 REPEATED: Final = "counter"  # the node has seen this very order: our resend crossed its answer
 NO_ANSWER: Final = "no-answer"
 

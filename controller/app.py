@@ -23,7 +23,7 @@ from lanes.link import Connector
 from lanes.store import Runner
 
 from .acting import Acting
-from .changes import AlarmChange
+from .alarm.changes import AlarmChange
 from .config import Ready
 from .deciding import Deciding
 from .desk import Desk
@@ -32,17 +32,17 @@ from .dispatch.cap import Author
 from .dispatch.channels import channels_of
 from .dispatch.dispatcher import Dispatcher
 from .hearing import Hearing
-from .history import History, InfluxWriter
-from .host import Host, HostIdentity
+from .history.history import History, InfluxWriter
 from .intake import Intake, resolver
-from .journal import Journal
 from .lane import Lane
 from .ordering import Ordering
-from .presence import Data
-from .records import Record
+from .record.journal import Journal
+from .record.records import Record
 from .recovery import recover
 from .refusals import Refusals
 from .room import Room
+from .telemetry.host import Host, HostIdentity
+from .telemetry.presence import Data
 from .teller import Teller
 from .upkeep import Upkeep
 from .watchdog import Watchdog

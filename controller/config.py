@@ -20,7 +20,7 @@ from lanes.planfile import Root, SignedPlan
 from lanes.settings import Settings
 
 from .dispatch.settings import CapSettings, ChannelSettings
-from .history import HistorySettings
+from .history.history import HistorySettings
 
 S = TypeVar("S", bound=Settings)
 

@@ -15,7 +15,7 @@ from lanes.orders import Action
 from lanes.plan import Policy
 
 from .activation import NO_ANSWER, Result
-from .alarm_record import Alarm
+from .alarm.record import Alarm
 from .ordering import Ordering
 from .policy import Decision, Move, decide
 from .room import POLICY, Place, Room

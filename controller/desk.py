@@ -19,7 +19,7 @@ from lanes.reports import Stage
 
 from .acting import Acting
 from .activation import Activation, Result
-from .alarm_record import Alarm
+from .alarm.record import Alarm
 from .deciding import Deciding
 from .lane import Lane
 from .policy import Decision, sirens_of

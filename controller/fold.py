@@ -18,7 +18,7 @@ from lanes.planfile import SignedPlan
 from lanes.reports import Event, PointState, ReceiptData, State, TransitionData
 
 from .activation import Activation, Activations, Errand
-from .changes import Reading
+from .alarm.changes import Reading
 from .evidence import Piece, Pool
 from .points import Points, Word
 from .registry import Node, Registry

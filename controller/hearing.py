@@ -20,7 +20,7 @@ from lanes.reports import BootData, Event, ReceiptData, State, TransitionData, T
 from .deciding import Deciding
 from .fold import LIVE_NS, RAISING, Folded, owns
 from .ordering import Ordering
-from .records import Record
+from .record.records import Record
 from .registry import Node
 from .room import Place, Room
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from lanes.plan import Plan
 
-from .presence import Data, EventKind, NodeEvent, Resolve
 from .room import Room
+from .telemetry.presence import Data, EventKind, NodeEvent, Resolve
 from .watchdog import Watchdog
 
 LOST = {

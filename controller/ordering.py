@@ -10,7 +10,7 @@ from lanes.orders import Action, Order, OrderCore
 from lanes.reports import ReceiptData, Stage
 
 from .activation import MISQUOTED, RENEWALS_MAX, Activation, Errand, Result
-from .records import Record
+from .record.records import Record
 from .registry import Node
 from .room import Outgoing, Room
 

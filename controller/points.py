@@ -8,7 +8,7 @@ from cython_ext import Level, Trouble
 from lanes.identity import EventKey
 from lanes.keys import Mode
 
-from .changes import Reading
+from .alarm.changes import Reading
 
 
 @dataclass(frozen=True, slots=True)

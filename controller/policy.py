@@ -11,8 +11,8 @@ from lanes.identity import AlarmId
 from lanes.keys import Mode
 from lanes.plan import Pattern, Plan, Policy, Siren
 
-from .alarm import MUTED
-from .alarm_record import Alarm
+from .alarm.life import MUTED
+from .alarm.record import Alarm
 
 PEOPLE_MIN: Final = 2
 
@@ -101,7 +101,7 @@ def sirens_of(plan: Plan, zones: tuple[str, ...], pattern: Pattern) -> tuple[Sir
 
 def asked_of_people(plan: Plan, zones: tuple[str, ...], pattern: str) -> tuple[int, int]:
     """(people, centres) that an order by hand needs: for each zone the strictest policy that names the pattern, failing that
-    the strictest of all. The node asks the same (edge/approvals.py); two people where a zone has no policy.
+    the strictest of all. The node asks the same (edge/siren/approvals.py); two people where a zone has no policy.
     """
     people, centres = PEOPLE_MIN, 1
     for zone in zones:

@@ -11,11 +11,11 @@ from lanes.keys import Mode
 from lanes.reports import Event, ReceiptData, State
 
 from .activation import Result
-from .alarm_record import Alarm
+from .alarm.changes import AlarmChange
+from .alarm.record import Alarm
 from .approvals import Yes, unpack_request
-from .changes import AlarmChange
 from .policy import Decision
-from .records import Record, Row
+from .record.records import Record, Row
 from .room import Room
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from cython_ext import NS_PER_S
 
-from .records import Record
+from .record.records import Record
 from .room import Room
 
 FLUSH_NS: Final = 10 * NS_PER_S

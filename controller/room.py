@@ -18,14 +18,14 @@ from lanes.keys import Mode, SigningKey
 from lanes.orders import Action
 from lanes.planfile import SignedPlan
 
-from .alarm_record import Alarm
-from .alarms import Book, Moved
+from .alarm.book import Book, Moved
+from .alarm.changes import AlarmChange
+from .alarm.record import Alarm
 from .approvals import Requests
-from .changes import AlarmChange
 from .fold import Fold
-from .journal import Journal
 from .policy import Decision
-from .records import Record, Row
+from .record.journal import Journal
+from .record.records import Record, Row
 from .troubles import Troubles
 
 SOFTWARE: Final = "bucium 0.1"

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from .changes import AlarmChange
+from .alarm.changes import AlarmChange
 from .room import Room
 
 TELL_MAX: Final = 500  # changes told together: dispatch writes so many in one commit

@@ -20,10 +20,10 @@ from lanes.identity import EventKey
 from lanes.keys import Mode
 from lanes.plan import Point
 
-from .changes import Reading
+from .alarm.changes import Reading
 from .deciding import Deciding
 from .fold import owns
-from .records import Record
+from .record.records import Record
 from .room import Room
 
 ADD_AFTER_NS: Final = 2 * NS_PER_S  # telemetry is quicker than a commit at the node and one here

@@ -24,21 +24,21 @@ from lanes.sparkplug import BDSEQ_COUNT, NodeMetric
 from lanes.store import Runner
 
 from . import VERSION, health
-from .births import BirthTable, PointMetric
 from .config import Ready
 from .desk import Desk
 from .health import NodeClock, Pulse
-from .judge import Judge
-from .lane import Lane, Node
-from .ledgers import Ledgers
-from .orderstore import OrderStore
-from .reflex import Reflex
-from .reporter import Reporter
-from .sampler import Sampler, Source, sources
-from .session import Identity
-from .sirens import Sirens
+from .report.lane import Lane, Node
+from .report.ledgers import Ledgers
+from .report.reporter import Reporter
+from .sense.judge import Judge
+from .sense.sampler import Sampler, Source, sources
+from .siren.orderstore import OrderStore
+from .siren.reflex import Reflex
+from .siren.sirens import Sirens
+from .telemetry.births import BirthTable, PointMetric
+from .telemetry.session import Identity
+from .telemetry.uplink import Uplink
 from .troubles import Troubles
-from .uplink import Uplink
 
 log = logging.getLogger("bucium.edge")
 

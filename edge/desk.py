@@ -12,11 +12,11 @@ from lanes.envelope import peek
 from lanes.planfile import SignedPlan
 from lanes.reports import Event, EventKind
 
-from .judge import Judge
-from .lane import Lane
-from .ledgers import Ledgers
-from .reporter import Reporter
-from .sirens import Sirens
+from .report.lane import Lane
+from .report.ledgers import Ledgers
+from .report.reporter import Reporter
+from .sense.judge import Judge
+from .siren.sirens import Sirens
 from .troubles import Troubles
 
 EVENTS_MAX: Final = 500  # of one answer: 200 kB

@@ -8,8 +8,8 @@ import apsw
 
 from bucium.demo.chains import Chains
 from bucium.demo.happening import Teller
-from controller.changes import AlarmChange
-from controller.records import Record
+from controller.alarm.changes import AlarmChange
+from controller.record.records import Record
 from cython_ext import Level, WireError
 from lanes import cbor
 from lanes.envelope import peek

@@ -7,7 +7,7 @@ from typing import Final
 
 from bucium.demo.capwatch import CapWatch, Told
 from bucium.demo.sounds import Blast, Sounds
-from controller.verify import verify_journal
+from controller.record.verify import verify_journal
 from cython_ext import Hazard
 from lanes.plan import Pattern, Plan
 

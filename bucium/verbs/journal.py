@@ -26,7 +26,7 @@ def verify(
 
     Example: bucium journal verify journal.db --plan plan.cbor
     """
-    from controller.verify import verify_journal
+    from controller.record.verify import verify_journal
 
     if not journal.is_file():
         raise ConfigError("there is no such file", source=str(journal))

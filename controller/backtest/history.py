@@ -1,4 +1,4 @@
-"""Our own history as a recording: line protocol as `controller/history.py` writes it, in a file or still in its spool."""
+"""Our own history as a recording: line protocol as `controller/history/history.py` writes it, in a file or still in its spool."""
 
 import re
 import zlib
@@ -9,9 +9,9 @@ from typing import Final
 
 import apsw
 
-from controller.spool import APPLICATION, Kind
 from cython_ext import ConfigError, Status
 
+from ..history.spool import APPLICATION, Kind
 from .recording import CHUNK, Defects, Sample, Span
 
 MEASUREMENT: Final = b"bucium_reading"

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import httpx
 
-from controller.history import HistorySettings
 from cython_ext import ConfigError, Status
 from lanes.keys import secret_bytes
 
+from ..history.history import HistorySettings
 from .recording import CHUNK, Defects, Sample, Span
 
 WINDOW_SAMPLES: Final = 500_000  # of one request, at one a second: 100 MB while they are sorted

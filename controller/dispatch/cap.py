@@ -18,14 +18,14 @@ from typing import Final
 
 from lxml import etree
 
-from controller import texts
-from controller.changes import AlarmChange, ChangeKind, Reading
-from controller.texts import Language
 from cython_ext import Hazard, Level
 from lanes.keys import Mode
 from lanes.plan import Plan, Zone
 from lanes.planfile import DEMO
 
+from .. import texts
+from ..alarm.changes import AlarmChange, ChangeKind, Reading
+from ..texts import Language
 from .capcheck import NAMESPACE
 from .settings import CapSettings
 

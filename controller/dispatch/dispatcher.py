@@ -13,10 +13,10 @@ from typing import Final
 
 import apsw
 
-from controller.changes import AlarmChange
 from cython_ext import Clock
 from lanes.store import Runner
 
+from ..alarm.changes import AlarmChange
 from . import Channel, Delivery, Outcome, ReceiptSink, TroubleSink
 from .cap import Author
 from .courier import Courier, Entropy

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from lxml import etree
 
-from controller.changes import AlarmChange, ChangeKind
 from cython_ext import Level
 from lanes.store import open_store
 
+from ..alarm.changes import AlarmChange, ChangeKind
 from . import Message, capcheck
 from .cap import Author, MessageType, Place, identifier_of, reference_of, write
 from .summary import summarise

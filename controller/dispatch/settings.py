@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from controller.texts import LANGUAGES, Language
 from lanes.plan_types import Id
 from lanes.settings import Settings
+
+from ..texts import LANGUAGES, Language
 
 
 def _sender(text: str) -> str:

@@ -5,9 +5,8 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any, Final
 
-from controller.changes import AlarmChange, Reading
-from controller.texts import Language
-
+from ..alarm.changes import AlarmChange, Reading
+from ..texts import Language
 from .cap import Author, Place, Writing, status_of, time_of
 
 VERSION: Final = 1  # of the summary; a field may be added within a version, none changes its meaning

@@ -14,11 +14,11 @@ from bucium.demo.happening import Happening, Teller
 from bucium.demo.journalwatch import JournalWatch
 from bucium.demo.lane import LaneWatch
 from bucium.demo.receiver import Post, Receiver
-from controller.changes import ChangeKind
+from controller.alarm.changes import ChangeKind
 from controller.dispatch.cap import Author, MessageType, Place, identifier_of, write
 from controller.dispatch.settings import CapSettings
-from controller.journal import Journal
-from controller.records import Record
+from controller.record.journal import Journal
+from controller.record.records import Record
 from cython_ext import Cause, ClockQuality, ClockSource, Hazard, Level, Reason, Trouble
 from lanes.envelope import Envelope, Kind, seal
 from lanes.keys import Mode

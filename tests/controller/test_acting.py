@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from controller.activation import Result
-from controller.alarm import State
-from controller.alarm_record import Alarm
+from controller.alarm.life import State
+from controller.alarm.record import Alarm
 from cython_ext import BuciumError, Hazard, Level, WireError
 from lanes import acts
 from lanes.acts import ALL, AckAlarm, CheckSiren, RequestSiren, ResetAlarm, ShelveAlarm, StopSiren, VetoSiren

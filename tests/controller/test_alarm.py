@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from controller.alarm import IGNORED, MUTED, TABLE, UNSEEN, Cue, State, state_of, step
+from controller.alarm.life import IGNORED, MUTED, TABLE, UNSEEN, Cue, State, state_of, step
 
 
 def test_every_case_is_decided() -> None:

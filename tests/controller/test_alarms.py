@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controller.alarm import MUTED, State, state_of
-from controller.alarm_record import Alarm, Part, Seen
-from controller.alarms import Book, Unfit
-from controller.changes import AlarmChange, ChangeKind, Reading
-from controller.merge import merge
+from controller.alarm.book import Book, Unfit
+from controller.alarm.changes import AlarmChange, ChangeKind, Reading
+from controller.alarm.life import MUTED, State, state_of
+from controller.alarm.merge import merge
+from controller.alarm.record import Alarm, Part, Seen
 from cython_ext import Hazard, Level, Reason, Trouble
 from lanes.acts import AckAlarm, ResetAlarm, ShelveAlarm, UnshelveAlarm
 from lanes.identity import AlarmId, EventKey

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller import app, config
-from controller.verify import verify_journal
+from controller.record.verify import verify_journal
 from cython_ext import ConfigError, Level, SystemClock, topics
 from lanes import acts, control, planfile
 from lanes.envelope import Envelope, Kind, Opened, open_envelope

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import line_protocol
 from controller.backtest.columns import Columns, column
 from controller.backtest.csvfile import LINE_MAX, CsvFile
 from controller.backtest.history import history_file, is_history
 from controller.backtest.instants import BadTime, instant, local, reader, recognise, span, utc
 from controller.backtest.recording import NAMED_MAX, Recording, Sample, Span
 from controller.backtest.server import Server
-from controller.history import HistorySettings
-from controller.spool import Kind, Spool
+from controller.history import line_protocol
+from controller.history.history import HistorySettings
+from controller.history.spool import Kind, Spool
 from cython_ext import ConfigError, Status, SystemClock
 from lanes.settings import parse
 from tests.kit.recordings import SECOND, START_US, rows

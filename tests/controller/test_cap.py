@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from controller.changes import AlarmChange, ChangeKind
+from controller.alarm.changes import AlarmChange, ChangeKind
 from controller.dispatch import capcheck
 from controller.dispatch.cap import (
     HEADLINE_MAX,

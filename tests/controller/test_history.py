@@ -14,10 +14,10 @@ from typing import Any
 import apsw
 import pytest
 
-from controller import line_protocol
 from controller.dispatch import Answer
-from controller.history import History, HistorySettings, InfluxWriter, Writer
-from controller.spool import Spool
+from controller.history import line_protocol
+from controller.history.history import History, HistorySettings, InfluxWriter, Writer
+from controller.history.spool import Spool
 from cython_ext import Cause, Clock, ConfigError, Level, Reason, Status, SystemClock, Trouble
 from cython_ext.panel import RECORD
 from lanes.reports import TransitionData
@@ -192,8 +192,8 @@ def test_a_full_spool_sheds_the_oldest_telemetry_aloud(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded_when_the_disk_does_not_keep_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.history.RECORDS_MAX", 100 * RECORD.size)
-    monkeypatch.setattr("controller.history.LINES_MAX", 10)
+    monkeypatch.setattr("controller.history.history.RECORDS_MAX", 100 * RECORD.size)
+    monkeypatch.setattr("controller.history.history.LINES_MAX", 10)
     server = Server()
 
     async def main(clock: ManualClock) -> None:
@@ -348,7 +348,7 @@ async def test_victoria_metrics_reads_every_tag_as_it_was(tmp_path: Path) -> Non
 
 
 def test_the_client_library_is_loaded_only_by_the_first_request() -> None:
-    code = "import sys, controller.history; print('influxdb_client' in sys.modules, 'httpx' in sys.modules)"
+    code = "import sys, controller.history.history; print('influxdb_client' in sys.modules, 'httpx' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "False False\n"

@@ -5,15 +5,15 @@ import random
 
 import pytest
 
-from controller.host import SUSPECT_S, Host, HostIdentity
-from controller.presence import Data, EventKind, NodeEvent, Presence
+from controller.telemetry.host import SUSPECT_S, Host, HostIdentity
+from controller.telemetry.presence import Data, EventKind, NodeEvent, Presence
 from cython_ext import BuciumError, Status, SystemClock
 from cython_ext.payload import DataType, Metric
 from cython_ext.wire import decode
 from cython_ext.wire_data import decode_data
-from edge.births import RECORD, BirthTable, PointMetric, unpack
-from edge.session import Identity
-from edge.uplink import Uplink
+from edge.telemetry.births import RECORD, BirthTable, PointMetric, unpack
+from edge.telemetry.session import Identity
+from edge.telemetry.uplink import Uplink
 from lanes.link import BrokerSettings, MqttConnector
 from lanes.sparkplug import HostState, NodeMetric, decode_state, encode_state
 from tests.controller.test_nodes import dbirth, ddata, death, nbirth
@@ -368,7 +368,7 @@ def test_commands_go_to_what_is_there():
 
 def test_names_that_were_never_born_make_room(monkeypatch):
     async def scenario(world):
-        monkeypatch.setattr("controller.host.NODES_MAX", 3)
+        monkeypatch.setattr("controller.telemetry.host.NODES_MAX", 3)
         for i in range(5):
             world.broker.inject(f"spBv1.0/g/NDATA/x{i}", ddata(0, 1.0))
         world.send("NBIRTH", nbirth(0, 0))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controller.journal import Journal
-from controller.records import Record
-from controller.verify import verify_journal
+from controller.record.journal import Journal
+from controller.record.records import Record
+from controller.record.verify import verify_journal
 from lanes.keys import SigningKey
 from lanes.store import StoreError, run_here
 from tests.kit.clock import ManualClock

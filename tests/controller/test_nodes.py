@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.nodes import HELD_MAX, Node
-from controller.presence import IGNORED, TABLE, Cue, Data, EventKind, NodeEvent, Presence
+from controller.telemetry.nodes import HELD_MAX, Node
+from controller.telemetry.presence import IGNORED, TABLE, Cue, Data, EventKind, NodeEvent, Presence
 from cython_ext.payload import DataType, Metric, Payload, Property
 from cython_ext.topics import Verb
 from cython_ext.wire import encode
 from cython_ext.wire_data import decode_data
-from edge.births import unpack
+from edge.telemetry.births import unpack
 from tests.kit.sparkplug_strategies import damaged
 
 POINTS = {("gauge", "level"): 0, ("gauge", "rain"): 1, ("bank", "smoke"): 2}

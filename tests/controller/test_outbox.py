@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from controller.changes import AlarmChange, ChangeKind
+from controller.alarm.changes import AlarmChange, ChangeKind
 from controller.dispatch import Answer, Channel, Delivery, Message, Outcome, capcheck
 from controller.dispatch.cap import Author, identifier_of
 from controller.dispatch.channels import channels_of

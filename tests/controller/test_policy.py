@@ -5,9 +5,9 @@ from itertools import product
 
 import pytest
 
-from controller.alarm import State
-from controller.alarm_record import Alarm, Part, Seen
-from controller.changes import Reading
+from controller.alarm.changes import Reading
+from controller.alarm.life import State
+from controller.alarm.record import Alarm, Part, Seen
 from controller.evidence import PIECES_MAX, Piece, Pool
 from controller.policy import Decision, Move, asked_of_people, decide
 from cython_ext import NS_PER_S, Hazard, Level, Reason, Trouble

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.rebirths import BURST, JITTER_NS, LONGEST_GAP_NS, RATE_PER_S, Rebirths
+from controller.telemetry.rebirths import BURST, JITTER_NS, LONGEST_GAP_NS, RATE_PER_S, Rebirths
 from cython_ext import NS_PER_S as S
 
 KEY = ("g", "n")

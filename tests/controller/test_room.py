@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from controller.alarm import State as Life
-from controller.alarm_record import Alarm
+from controller.alarm.life import State as Life
+from controller.alarm.record import Alarm
 from controller.hearing import Heard
 from controller.policy import Move
-from controller.verify import verify_journal
+from controller.record.verify import verify_journal
 from cython_ext import Hazard, Level, Trouble
 from lanes.envelope import Opened, open_envelope
 from lanes.identity import AlarmId

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from influxdb_client import Point
 
-from controller import line_protocol
-from controller.spool import Batch, Kind, Spool
+from controller.history import line_protocol
+from controller.history.spool import Batch, Kind, Spool
 
 T, E = Kind.TELEMETRY, Kind.TRANSITION
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from controller.intake import Intake, resolver
-from controller.presence import Data
+from controller.telemetry.presence import Data
 from cython_ext import Hazard, Level, WireError
 from cython_ext.payload import DataType, Metric, Payload
 from cython_ext.topics import Verb

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from cython_ext import Level
-from edge.activation import BUSY, IGNORED, RESTING, SHOWN, TABLE, Activation, Choice, Cue, Phase, arbitrate, step
+from edge.siren.activation import BUSY, IGNORED, RESTING, SHOWN, TABLE, Activation, Choice, Cue, Phase, arbitrate, step
 from lanes.keys import Mode
 from lanes.reports import Stage
 from tests.kit.orders import siren_plan

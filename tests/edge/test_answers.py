@@ -2,7 +2,7 @@
 
 import asyncio
 
-from edge.answers import KNOWN_BURST, NOISE_BURST, NOISE_EVERY_S, Answers
+from edge.siren.answers import KNOWN_BURST, NOISE_BURST, NOISE_EVERY_S, Answers
 from lanes.reports import ReceiptData, Stage
 from tests.kit.clock import run_virtual
 from tests.kit.siren_rig import clock_of

@@ -10,7 +10,7 @@ from cython_ext import ConfigError, Status
 from cython_ext.payload import DataType, Payload, Quality
 from cython_ext.wire import decode, encode
 from cython_ext.wire_data import AliasTable, decode_data
-from edge.births import RECORD, BirthTable, Moment, PointMetric, Reading, unpack
+from edge.telemetry.births import RECORD, BirthTable, Moment, PointMetric, Reading, unpack
 from lanes.sparkplug import NODE_METRICS, NodeMetric
 
 POINTS = (

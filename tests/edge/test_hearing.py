@@ -1,6 +1,6 @@
 """What counts as the controller's voice: fresh, its own, and never a recording."""
 
-from edge.hearing import Doubt, Heard, Hearing
+from edge.report.hearing import Doubt, Heard, Hearing
 from lanes.envelope import Envelope, Kind, seal
 from lanes.orders import Beat
 from tests.kit.nodes import CONTROLLER, KEYS, NODE, signed

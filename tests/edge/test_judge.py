@@ -8,7 +8,7 @@ import pytest
 from cython_ext import Cause, Level, Status, Trouble
 from cython_ext.panel import pack
 from edge.health import Pulse
-from edge.judge import WAITING_MAX, Judge
+from edge.sense.judge import WAITING_MAX, Judge
 from edge.troubles import Troubles
 from lanes.identity import EventKey
 from lanes.reports import TransitionData

@@ -9,10 +9,10 @@ from random import Random
 import pytest
 
 from cython_ext import Cause, Level, Reason, Trouble, topics
-from edge.lane import Lane, Node
-from edge.ledger import AckVerdict
-from edge.ledgers import Ledgers
-from edge.reporter import Reporter
+from edge.report.lane import Lane, Node
+from edge.report.ledger import AckVerdict
+from edge.report.ledgers import Ledgers
+from edge.report.reporter import Reporter
 from edge.troubles import Troubles
 from lanes.envelope import Kind
 from lanes.keys import SigningKey

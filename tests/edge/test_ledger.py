@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edge.ledger import AckVerdict, DamagedError, Draft, Ledger, read_unacked
+from edge.report.ledger import AckVerdict, DamagedError, Draft, Ledger, read_unacked
 from lanes.orders import Ack
 from lanes.store import StoreError
 from tests.kit.nodes import NODE, entropy

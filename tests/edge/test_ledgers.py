@@ -7,9 +7,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from edge.ballast import BALLAST_BYTES, Ballast
-from edge.ledger import Draft, Ledger
-from edge.ledgers import Finding, Ledgers
+from edge.report.ballast import BALLAST_BYTES, Ballast
+from edge.report.ledger import Draft, Ledger
+from edge.report.ledgers import Finding, Ledgers
 from lanes.orders import Ack
 from lanes.store import StoreError
 from tests.kit.disk import Disk, faulty_disk
@@ -208,7 +208,7 @@ def test_a_folder_that_is_gone_leaves_the_alarm_path_in_memory(tmp_path):
 
 def test_no_way_at_all_is_an_error_with_the_path(tmp_path, monkeypatch):
     ledgers = open_ledgers(tmp_path)
-    monkeypatch.setattr("edge.ledgers.Ledgers._make", lambda *_: None)
+    monkeypatch.setattr("edge.report.ledgers.Ledgers._make", lambda *_: None)
     ledgers._replace("test")
     assert not ledgers.current.durable
     with pytest.raises(StoreError, match=r"ledger\.db"):

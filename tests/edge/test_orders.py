@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cython_ext import Cause, ClockQuality, ClockSource, Level
-from edge.activation import Activation
-from edge.moment import Moment
-from edge.orders import Accepted, Already, Verdict, judge, open_order
-from edge.orderstore import OrderStore
-from edge.refusals import Refused, Why
-from edge.standing import Standing
+from edge.siren.activation import Activation
+from edge.siren.moment import Moment
+from edge.siren.orders import Accepted, Already, Verdict, judge, open_order
+from edge.siren.orderstore import OrderStore
+from edge.siren.refusals import Refused, Why
+from edge.siren.standing import Standing
 from lanes.envelope import Kind
 from lanes.keys import Mode
 from lanes.orders import Action

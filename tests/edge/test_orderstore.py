@@ -9,11 +9,11 @@ import apsw
 import pytest
 
 from cython_ext import ClockQuality, ClockSource, Hazard, Level
-from edge.anchor import Anchor, read_anchor, write_anchor
-from edge.orders import open_order
-from edge.orderstore import OrderStore
-from edge.refusals import Refused, Why
-from edge.standing import Spent, Standing
+from edge.siren.anchor import Anchor, read_anchor, write_anchor
+from edge.siren.orders import open_order
+from edge.siren.orderstore import OrderStore
+from edge.siren.refusals import Refused, Why
+from edge.siren.standing import Spent, Standing
 from lanes.identity import AlarmId
 from lanes.keys import Mode
 from lanes.store import StoreError, run_here
@@ -247,8 +247,8 @@ def test_a_failing_disk_is_said_and_tried_again(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_is_bounded(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.orderstore.KEPT_MAX", 3)
-    monkeypatch.setattr("edge.orderstore.VETOED_MAX", 2)
+    monkeypatch.setattr("edge.siren.orderstore.KEPT_MAX", 3)
+    monkeypatch.setattr("edge.siren.orderstore.VETOED_MAX", 2)
     for number in range(6):
         incident = number.to_bytes(8, "big")
         node.store.finish(node.activation(incident=incident), sounded=True)

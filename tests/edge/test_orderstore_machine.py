@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cython_ext import ClockQuality, ClockSource
-from edge.orders import Accepted
+from edge.siren.orders import Accepted
 from lanes.keys import Mode
 from tests.kit.order_node import NO_NONCE, Node
 

@@ -5,8 +5,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.ledger import Kept
-from edge.outbox import HELD_MAX, INFLIGHT_MAX, PAGE_EVENTS, PROBES, Outbox
+from edge.report.ledger import Kept
+from edge.report.outbox import HELD_MAX, INFLIGHT_MAX, PAGE_EVENTS, PROBES, Outbox
 
 S = 1_000_000_000
 LEDGER = b"ledger01"

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 from pydantic import Field
 
-from edge.sequencer import blasts
+from edge.siren.sequencer import blasts
 from lanes.orders import SOUND_MAX_S
 from lanes.plan import Pattern
 from lanes.settings import Settings, load

@@ -1,7 +1,7 @@
 """What a measurement means: heard, silent, believed, and when."""
 
-from edge.activation import Cue
-from edge.proof import Finding, Watch
+from edge.siren.activation import Cue
+from edge.siren.proof import Finding, Watch
 from firmware_bridge.sirens.driver import Proof
 
 S = 1_000_000_000

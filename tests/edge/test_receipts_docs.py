@@ -4,14 +4,15 @@ import re
 from pathlib import Path
 from typing import Final
 
-from edge.activation import TABLE, Cue, Phase
-from edge.refusals import Why
+from edge.siren.activation import TABLE, Cue, Phase
+from edge.siren.refusals import Why
 from lanes.reports import Stage
 
 ROOT: Final = Path(__file__).parents[2]
 TEXT: Final = (ROOT / "docs" / "receipts.md").read_text("utf-8")
 SOURCES: Final = "\n".join(
-    (ROOT / "edge" / f"{name}.py").read_text("utf-8") for name in ("sirens", "sounder", "proof", "orders", "reflex")
+    (ROOT / "edge" / "siren" / f"{name}.py").read_text("utf-8")
+    for name in ("sirens", "sounder", "proof", "orders", "reflex")
 )
 CODE_BYTES_MAX: Final = 24  # of a receipt's reason, on the wire
 

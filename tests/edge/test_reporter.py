@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cython_ext import Cause, Level, Reason, Trouble
-from edge.ledgers import Finding, Ledgers
-from edge.reporter import COMMIT_EVENTS_MAX, WAITING_MAX, Reporter
+from edge.report.ledgers import Finding, Ledgers
+from edge.report.reporter import COMMIT_EVENTS_MAX, WAITING_MAX, Reporter
 from lanes.envelope import SMALL_BYTES_MAX, Opened, open_envelope
 from lanes.reports import EVIDENCE_MAX, PointState, SirenState, Stage, State, TransitionData, TroubleData
 from lanes.store import run_here

@@ -11,7 +11,7 @@ from cython_ext import ConfigError, Status
 from cython_ext.panel import RECORD
 from edge.config import PointBinding
 from edge.health import Pulse
-from edge.sampler import CHANGES_MAX, READ_MAX_S, Sampler, Source
+from edge.sense.sampler import CHANGES_MAX, READ_MAX_S, Sampler, Source
 from edge.troubles import Troubles
 from firmware_bridge.driver import Channel, Reading, missing
 from tests.kit.clock import ManualClock, run_virtual

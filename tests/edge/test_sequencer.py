@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cython_ext import ConfigError
-from edge.sequencer import Blast, Player, blasts
+from edge.siren.sequencer import Blast, Player, blasts
 from firmware_bridge.driver import Outcome
 from firmware_bridge.sirens.mode import Mode
 from lanes.plan import Pattern

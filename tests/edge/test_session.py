@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cython_ext import BuciumError, Status
 from cython_ext.payload import DataType, Metric, Payload
 from cython_ext.wire import decode, encode
-from edge.births import BirthTable, Moment, PointMetric, Reading
-from edge.session import IGNORED, PENDING_MAX, TABLE, Cue, Identity, Session, State
+from edge.telemetry.births import BirthTable, Moment, PointMetric, Reading
+from edge.telemetry.session import IGNORED, PENDING_MAX, TABLE, Cue, Identity, Session, State
 from lanes.sparkplug import HostState, encode_state
 
 S = 1_000_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.sounder import GROWL_EVERY_S
+from edge.siren.sounder import GROWL_EVERY_S
 from firmware_bridge.gpio.simulated import Board
 from lanes.orders import Action, reference_of
 from lanes.reports import SirenTrouble, Stage

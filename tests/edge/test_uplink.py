@@ -7,9 +7,9 @@ import pytest
 
 from cython_ext import Status, SystemClock
 from cython_ext.wire import decode
-from edge.births import RECORD, BirthTable, PointMetric, Reading
-from edge.session import Identity, State
-from edge.uplink import Uplink
+from edge.telemetry.births import RECORD, BirthTable, PointMetric, Reading
+from edge.telemetry.session import Identity, State
+from edge.telemetry.uplink import Uplink
 from lanes.link import BrokerSettings, MqttConnector
 from lanes.sparkplug import HostState, NodeMetric, encode_state
 from tests.kit.broker import MemoryBroker
@@ -260,5 +260,5 @@ async def test_the_uplink_stays_light(module):
     import subprocess
     import sys
 
-    probe = f"import sys, edge.uplink; sys.exit({module!r} in sys.modules)"
+    probe = f"import sys, edge.telemetry.uplink; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0

@@ -11,9 +11,9 @@ from typing import Any
 from controller.acting import Acting
 from controller.deciding import Deciding
 from controller.hearing import Heard, Hearing
-from controller.journal import Journal
 from controller.lane import Lane
 from controller.ordering import Ordering
+from controller.record.journal import Journal
 from controller.recovery import recover
 from controller.refusals import Refusals
 from controller.room import Room

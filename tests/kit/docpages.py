@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bucium.documents import of_kind
-from controller.alarm import MUTED, TABLE, Cue, State
+from controller.alarm.life import MUTED, TABLE, Cue, State
 from controller.dispatch.cap import MEANING
 from cython_ext import Level
 from lanes.settings import Settings

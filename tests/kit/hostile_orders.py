@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cython_ext import Cause, Level
-from edge.refusals import Why
+from edge.siren.refusals import Why
 from lanes.keys import Mode
 from lanes.reports import BootData
 from tests.kit.clock import START_WALL_US

@@ -4,12 +4,12 @@ import asyncio
 from pathlib import Path
 
 from cython_ext import Level
-from edge.activation import Activation
-from edge.moment import Moment
-from edge.orders import Accepted, judge, open_order
-from edge.orderstore import OrderStore
-from edge.refusals import Refused, Why
-from edge.standing import Line, Standing
+from edge.siren.activation import Activation
+from edge.siren.moment import Moment
+from edge.siren.orders import Accepted, judge, open_order
+from edge.siren.orderstore import OrderStore
+from edge.siren.refusals import Refused, Why
+from edge.siren.standing import Line, Standing
 from lanes.keys import Mode
 from lanes.store import run_here
 from tests.kit.clock import ManualClock

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from edge.orderstore import OrderStore
-from edge.reflex import Reflex
-from edge.sirens import Sirens
+from edge.siren.orderstore import OrderStore
+from edge.siren.reflex import Reflex
+from edge.siren.sirens import Sirens
 from firmware_bridge.factory import Bridge
 from firmware_bridge.gpio.device import Gpio
 from firmware_bridge.gpio.simulated import Board, Edge, SimulatedChip

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from controller.changes import AlarmChange, ChangeKind, Reading
+from controller.alarm.changes import AlarmChange, ChangeKind, Reading
 from cython_ext import Hazard, Level, Reason, Trouble
 from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode

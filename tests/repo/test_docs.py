@@ -288,7 +288,7 @@ def test_every_decision_is_explained():
     for node in ast.walk(body):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
             reasons |= {code for part in node.value.elts for code in literals(part)}
-    from controller.alarm import MUTED
+    from controller.alarm.life import MUTED
     from controller.room import BARRED
 
     reasons |= {str(state) for state in MUTED} | BARRED | {"not-vetoed"}

@@ -92,9 +92,8 @@ class Witness:
         if node in self._heard_ns:
             self._heard_ns[node] = self._before_ns[node] = min(self._heard_ns[node], since_ns)
             siren = site.SIREN_OF.get(node, "")
-            for table in (self._may_ns, self._limit_ns):
-                if siren in table:
-                    table[siren] += now_ns - since_ns
+            if siren in self._on_ns:
+                self._limit_ns[siren] = max(self._limit_ns[siren], now_ns)
 
     def arrived(self, client: str, payload: bytes, now_ns: int, wall_us: int) -> None:
         """The broker hands `payload` to `client`'s machine."""

@@ -9,15 +9,15 @@ import random
 import time
 from pathlib import Path
 
-from controller.host import Host, HostIdentity
-from controller.presence import Data, NodeEvent, Presence
+from controller.telemetry.host import Host, HostIdentity
+from controller.telemetry.presence import Data, NodeEvent, Presence
 from cython_ext import Status, SystemClock
 from cython_ext.payload import DataType, Metric, Payload
 from cython_ext.wire import encode
 from cython_ext.wire_data import decode_data
-from edge.births import RECORD, BirthTable, PointMetric, Reading, unpack
-from edge.session import Identity
-from edge.uplink import Uplink
+from edge.telemetry.births import RECORD, BirthTable, PointMetric, Reading, unpack
+from edge.telemetry.session import Identity
+from edge.telemetry.uplink import Uplink
 from lanes.link import BrokerSettings, Link, MqttConnector
 from lanes.sparkplug import HostState, encode_state
 from tests.kit import conformance_host, conformance_node  # noqa: F401  their checks register themselves

@@ -17,12 +17,6 @@ from urllib.parse import urlsplit
 import apsw
 from pydantic import Field, model_validator
 
-from controller import line_protocol
-from controller.changes import AlarmChange
-from controller.dispatch import Answer, TroubleSink
-from controller.dispatch.courier import Entropy
-from controller.dispatch.settings import Url, loopback
-from controller.spool import Kind, Spool
 from cython_ext import NS_PER_S, Clock, ConfigError
 from cython_ext.panel import RECORD
 from lanes.keys import secret_bytes
@@ -30,6 +24,13 @@ from lanes.plan import Plan
 from lanes.reports import TransitionData
 from lanes.settings import Settings
 from lanes.store import Runner
+
+from ..alarm.changes import AlarmChange
+from ..dispatch import Answer, TroubleSink
+from ..dispatch.courier import Entropy
+from ..dispatch.settings import Url, loopback
+from . import line_protocol
+from .spool import Kind, Spool
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -17,9 +17,9 @@ from cython_ext.panel import pack
 from firmware_bridge.driver import Device, Reading, Watchable, missing
 from lanes.plan import Plan
 
-from .config import UNITLESS, Local, PointBinding
-from .health import Pulse
-from .troubles import Troubles
+from ..config import UNITLESS, Local, PointBinding
+from ..health import Pulse
+from ..troubles import Troubles
 
 log = logging.getLogger("bucium.edge")
 

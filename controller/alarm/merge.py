@@ -5,9 +5,9 @@ Commutative, associative and idempotent, so that the order in which news travels
 
 from lanes.identity import EventKey
 
-from .alarm import state_of
-from .alarm_record import Alarm, Part, Seen, bounded
 from .changes import ALIASES_MAX
+from .life import state_of
+from .record import Alarm, Part, Seen, bounded
 
 
 def merge(one: Alarm, two: Alarm) -> Alarm:

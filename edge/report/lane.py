@@ -18,11 +18,11 @@ from lanes.orders import Ack
 from lanes.planfile import SignedPlan
 from lanes.reports import PointState, SirenState
 
+from ..troubles import Troubles
 from .hearing import Doubt, Heard, Hearing
 from .ledger import AckVerdict, Kept
 from .outbox import PAGE_EVENTS, Flight, Outbox
 from .reporter import Reporter
-from .troubles import Troubles
 
 log = logging.getLogger("bucium.edge")
 

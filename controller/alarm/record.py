@@ -8,8 +8,8 @@ from lanes import cbor, fields
 from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode
 
-from .alarm import State
 from .changes import Reading
+from .life import State
 
 EVIDENCE_MAX: Final = 128  # events of one alarm: a point that flaps for a day; the opening ones and the newest stay
 

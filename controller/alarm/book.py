@@ -18,10 +18,10 @@ from lanes.acts import AckAlarm, ResetAlarm, ShelveAlarm, UnshelveAlarm
 from lanes.identity import AlarmId
 from lanes.keys import Mode
 
-from .alarm import MUTED, Cue, State, step
-from .alarm_record import Alarm, Part, Seen, Shelf, bounded
 from .changes import READINGS_MAX, AlarmChange, ChangeKind, Reading
+from .life import MUTED, Cue, State, step
 from .merge import merge
+from .record import Alarm, Part, Seen, Shelf, bounded
 
 PARTS_MAX: Final = 256  # points in danger in one zone
 SHELVE_MAX_US: Final = 8 * 3_600_000_000  # life-safety alarms: never beyond 8 h (domain.md §4.1)

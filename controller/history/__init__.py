@@ -1,0 +1,1 @@
+"""Telemetry and transitions to a time-series database, spooled while it is away."""

@@ -1,0 +1,1 @@
+"""The journal: written, replayed into state, and verified by code of its own."""

@@ -1,0 +1,1 @@
+"""The Sparkplug host: sessions of nodes, births, gaps, presence."""

@@ -1,0 +1,1 @@
+"""What the node says and may not lose: the ledger, the reports signed from it, the alarm lane."""

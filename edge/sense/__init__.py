@@ -1,0 +1,1 @@
+"""What the node feels: devices sampled at their pace, and judged."""

@@ -1,0 +1,1 @@
+"""What the node says and may lose: its Sparkplug session."""
