@@ -1,7 +1,7 @@
 """The signed reports that stand behind a danger, kept for the orders that must carry them (design §2.4).
 
-The node that drives a siren weighs them by the same rule (edge/siren/evidence.py): raises and state reports of sensor nodes, at the
-policy's Level, not older than 5 minutes, of at least k different nodes; a vote's members count when enough of them speak.
+The node that drives a siren weighs them by the same rule (edge/siren/evidence.py): raises and state reports of sensor nodes, at
+the policy's Level, not older than 5 minutes, of at least k different nodes; a vote's members count when enough of them speak.
 """
 
 from dataclasses import dataclass

@@ -126,6 +126,8 @@ class Dependency(IntEnum):
 
 
 class RateMethod(IntEnum):
+    """How the rate of rise is taken from its window."""
+
     DELTA = 0  # last minus first in the window
     ROBUST = 1  # Theil–Sen: the median of slopes
 
@@ -187,6 +189,8 @@ class GroupConfig:
 
 @dataclass(frozen=True, slots=True)
 class PanelConfig:
+    """What a panel judges: its points, and the votes over them."""
+
     points: tuple[PointConfig, ...]
     groups: tuple[GroupConfig, ...] = ()
 

@@ -43,7 +43,8 @@ class Hearing:
         self._plan = plan
         self._node = node
         self._boot = b""
-        self._over: OrderedDict[bytes, None] = OrderedDict()
+        self._over: OrderedDict[bytes, int] = OrderedDict()  # boots that we have left, and the highest counter of each
+        self._floor = -1
         self._counters: dict[Kind, int] = {}
         self._highest = -1
         self._issued_us = 0
@@ -72,12 +73,16 @@ class Hearing:
         if envelope.kind is not Kind.ORDER and signer.mode is not Mode.LIVE:
             return Doubt.WRONG_MODE  # exercises have orders; they do not ack
         if envelope.boot != self._boot:
+            left_at = self._over.get(envelope.boot)
             later = envelope.issued_us > self._issued_us
-            risen = envelope.counter > self._highest and envelope.boot not in self._over
-            if self._boot and not (later or risen):
+            risen = envelope.counter > self._highest
+            # A boot that we have left comes back only with what it had not said. Its date proves nothing: a clock that was
+            # ahead for a while would let one recorded message shut out the present boot for as long.
+            new = (later or risen) if left_at is None else envelope.counter > left_at
+            if self._boot and not new:
                 return Doubt.REPLAYED
             self._turn_to(envelope.boot)
-        if envelope.counter <= self._counters.get(envelope.kind, -1):
+        if envelope.counter <= max(self._floor, self._counters.get(envelope.kind, -1)):
             return Doubt.REPLAYED
         self._counters[envelope.kind] = envelope.counter
         self._highest = max(self._highest, envelope.counter)
@@ -86,11 +91,11 @@ class Hearing:
 
     def _turn_to(self, boot: bytes) -> None:
         """The controller has started again."""
-        self._over.pop(boot, None)
+        self._floor = self._over.pop(boot, -1)
         if self._boot:
-            self._over[self._boot] = None
+            self._over[self._boot] = self._highest
             while len(self._over) > BOOTS_MAX:
                 self._over.popitem(last=False)
         self._boot = boot
         self._counters.clear()
-        self._highest = -1
+        self._highest = self._floor

@@ -21,9 +21,9 @@ from lanes.planfile import SignedPlan
 from lanes.reports import REFERENCE_BYTES, ReceiptData, SirenState, SirenTrouble, Stage
 from lanes.store import StoreError
 
-from .bystander import open_stop
 from .activation import Activation, Choice, arbitrate
 from .answers import Answers
+from .bystander import open_stop
 from .moment import Moment
 from .orders import SPARE_S, Accepted, Already, OpenOrder, judge, open_order, refuse
 from .orderstore import OrderStore

@@ -25,7 +25,7 @@ def test_only_changes_are_told():
 
 
 def test_every_code_stands_in_the_docs_and_nothing_else():
-    source = "".join(path.read_text() for path in (ROOT / "edge").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "edge").rglob("*.py"))
     used = set(re.findall(r'(?:roubles\.set|Finding)\(\s*"([a-z-]+)"', source))
     page = (ROOT / "docs" / "troubles.md").read_text().split("## Of a node\n")[1].split("\n## ")[0]
     documented = set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))

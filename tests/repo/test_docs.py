@@ -264,7 +264,7 @@ def test_every_trouble_bit_is_explained(heading, words):
 def test_every_trouble_of_a_node_is_explained():
     told = {
         code
-        for path in (ROOT / "edge").glob("*.py")
+        for path in (ROOT / "edge").rglob("*.py")
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call) and call.args
         for code in literals(call.args[0])

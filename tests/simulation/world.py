@@ -238,7 +238,7 @@ class World:
         self.witness.edge(siren, on, self.now_ns)
 
     def _arrived(self, client: str, message: Any) -> None:
-        self.trace.add(self.now_ns, message.topic, hashlib.md5(message.payload).hexdigest())  # noqa: S324 - no secret
+        self.trace.add(self.now_ns, message.topic, hashlib.md5(message.payload).hexdigest())
         if message.topic.startswith("bucium/"):
             self.witness.arrived(machine_of(client), message.payload, self.now_ns, self.clock.wall_us())
 
@@ -408,7 +408,7 @@ def _desks(desks: dict[str, dict[str, Any]]) -> Iterator[None]:
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
     """A folder in memory, where the machine has one."""
-    shared = Path("/dev/shm")  # noqa: S108
+    shared = Path("/dev/shm")
     base = Path(tempfile.mkdtemp(prefix="bucium-sim-", dir=shared if shared.is_dir() else None))
     try:
         with (base / "ballast").open("wb") as file:
