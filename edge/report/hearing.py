@@ -76,9 +76,9 @@ class Hearing:
             left_at = self._over.get(envelope.boot)
             later = envelope.issued_us > self._issued_us
             risen = envelope.counter > self._highest
-            # A boot that we have left comes back only with what it had not said. Its date proves nothing: a clock that was
-            # ahead for a while would let one recorded message shut out the present boot for as long.
-            new = (later or risen) if left_at is None else envelope.counter > left_at
+            # A boot that we have left comes back only later, and with what it had not said: else a clock that was ahead for a
+            # while would let one recorded message shut out the present boot for as long.
+            new = (later or risen) if left_at is None else later and envelope.counter > left_at
             if self._boot and not new:
                 return Doubt.REPLAYED
             self._turn_to(envelope.boot)

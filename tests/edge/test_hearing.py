@@ -42,3 +42,10 @@ def test_a_controller_restored_from_an_old_copy_is_heard_again():
     hearing = Hearing(PLAN, NODE)
     assert judge(hearing, (before, 1000, 900), (restored, 10, 1000), (restored, 11, 1001)) == [True, True, True]
     assert judge(hearing, (before, 1001, 901), (before, 2000, 950), (restored, 12, 1002)) == [False, False, True]
+
+
+def test_a_recording_from_a_clock_that_was_years_ahead_does_not_shut_out_the_present_boot():
+    ahead, now = b"boot-001", b"boot-002"
+    hearing = Hearing(PLAN, NODE)
+    assert judge(hearing, (ahead, 10, 10_000_000), (now, 20, 1000), (ahead, 10, 10_000_000)) == [True, True, False]
+    assert judge(hearing, (now, 21, 1001)) == [True]

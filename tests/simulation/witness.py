@@ -1,7 +1,7 @@
 """The relays' own witness: every closing must rest on a valid order that has reached the node, or on a permitted reflex.
 
-It sees the relays' edges and what the broker hands over, and nothing else. It shares no code with the product: it reads orders with
-its own eyes (`reading.py`), and knows the plan only as `site.py` states it.
+It sees the relays' edges and what the broker hands over, and nothing else. It shares no code with the product: it reads orders
+with its own eyes (`reading.py`), and knows the plan only as `site.py` states it.
 
     order    signed by the controller, for this node and siren, not expired, first seen in this life of the node: a relay that
              closes again after a crash needs an order that it had not had before (the counter is durable before the relay moves)
@@ -102,9 +102,13 @@ class Witness:
             return
         if message.kind == EVENT:
             self._event(message)
-        elif client in self._lives and message.issuer == site.CENTRE and message.addressee in (client, ""):
-            if message.kind in (ACK, BEAT, ORDER):
-                self._to_node(client, message, now_ns, wall_us)
+        elif (
+            client in self._lives
+            and message.issuer == site.CENTRE
+            and message.addressee in (client, "")
+            and message.kind in (ACK, BEAT, ORDER)
+        ):
+            self._to_node(client, message, now_ns, wall_us)
 
     def _event(self, message: Any) -> None:
         key = message.issuer, message.body[0], message.body[1]
