@@ -24,7 +24,7 @@ check: $(VENV)/.dev ## lint, types, import contracts, stubs of the compiled core
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/cython-lint cython_ext
+	PATH=$(VENV)/bin:$$PATH $(VENV)/bin/cython-lint cython_ext
 	$(RUN) -m mypy.stubtest cython_ext --ignore-missing-stub --concise
 
 bench: $(VENV)/.test ## the measured promise: core and wire, side by side with others
