@@ -99,5 +99,6 @@ def check_in_place(path: Path, document: Document) -> bool:
     section = getattr(local.config, document.kind)
     if not local.at(section.plan).exists():
         return False
-    service.ready(local)
+    if refused := service.ready(local).plan_refused:
+        raise ConfigError(f"this plan would not run, the one that ran last would: {refused}", source=str(path))
     return True

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from cython_ext import Clock, ConfigError, WireError
 from cython_ext.wire_data import decode_data
-from lanes import control
+from lanes import control, plankept
 from lanes.counterfile import StateTimeFile
 from lanes.identity import STORE_ID_BYTES
 from lanes.keys import Mode
@@ -69,6 +69,7 @@ async def run(
     `runner` is the journal's; `others` makes one each for dispatch, history and the network, which may be slow (None: the same).
     """
     _make_folder(ready.data)
+    await runner(plankept.keep, ready.signed, ready.data)
     controller = _Controller(ready, clock, connector, runner, entropy, others or (lambda _: runner))
     await controller.run(stop)
 
@@ -102,6 +103,9 @@ class _Controller:
         rows = recover(room)
         log.info("journal.recovered rows=%d seq=%d alarms=%d", rows, self._journal.seq, len(room.book))
         room.begin()
+        if why := self._ready.plan_refused:
+            log.error("plan.refused why=%s", why)
+        room.trouble("plan-refused", "plan", bool(self._ready.plan_refused))
         self._refusals = Refusals(room)
         self._ordering = Ordering(room, jitter)
         self._deciding = Deciding(room, self._ordering)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import Field, model_validator
 
 from cython_ext import ConfigError
-from lanes import keys, planfile, settings
+from lanes import keys, plankept, settings
 from lanes.keys import Mode, Role, SigningKey
 from lanes.link import BrokerSettings
 from lanes.plan import Plan
@@ -95,6 +95,7 @@ class Ready:
     local: Local
     signed: SignedPlan
     keys: dict[Mode, SigningKey]
+    plan_refused: str = ""  # why the delivered plan does not run, and the one that ran last does
 
     @property
     def data(self) -> Path:
@@ -111,14 +112,15 @@ def ready(local: Local) -> Ready:
     """The plan, its root and the keys read and checked too: what `bucium config check` and the start both ask."""
     section = local.config.controller
     root = settings.load(local.at(section.root), Root)
-    signed = planfile.load(local.at(section.plan), root)
+    chosen = plankept.choose(local.at(section.plan), local.at(section.data), root)
+    signed = chosen.signed
     if signed.plan.controller != section.id:
         raise local.error(
             f"the plan (version {signed.plan.version}) has controller {signed.plan.controller!r}, this is {section.id!r}; "
             "only the home controller's acks let a node forget",
             "controller",
         )
-    return Ready(local, signed, dict(_keys(local, signed.plan)))
+    return Ready(local, signed, dict(_keys(local, signed.plan)), chosen.refused)
 
 
 def _keys(local: Local, plan: Plan) -> Iterable[tuple[Mode, SigningKey]]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from cython_ext import Clock, ClockQuality, ConfigError
 from firmware_bridge.factory import Bridge
-from lanes import control
+from lanes import control, plankept
 from lanes.counterfile import BdSeqFile
 from lanes.envelope import BOOT_BYTES
 from lanes.keys import Mode
@@ -64,6 +64,7 @@ async def run(
     """
     data = ready.local.at(ready.local.config.node.data)
     _make_folder(data)
+    await runner(plankept.keep, ready.signed, data)
     node_clock = await _start_clock(ready, data, clock, runner, probe)
     if bridge is None:
         bridge = make_bridge(ready, node_clock)
@@ -312,6 +313,9 @@ class _Node:
                 group.create_task(loop, name=name)
             for siren in self._sirens.undriven:
                 self._troubles.set("siren-undriven", True, siren)
+            if why := self._ready.plan_refused:
+                log.error("plan.refused why=%s", why)
+                self._troubles.set("plan-refused", True)
             health.notify("READY=1")
             log.info(
                 "node.started node=%s plan=%d boot=%s",

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from cython_ext import ConfigError
 from firmware_bridge.settings import BusSettings, DeviceSettings, SirenSettings
-from lanes import keys, planfile, settings
+from lanes import keys, plankept, settings
 from lanes.keys import Mode, Role, SigningKey
 from lanes.link import BrokerSettings
 from lanes.plan import Plan
@@ -139,6 +139,7 @@ class Ready:
     signed: SignedPlan
     root: Root
     keys: dict[Mode, SigningKey]
+    plan_refused: str = ""  # why the delivered plan does not run, and the one that ran last does
 
     @property
     def node(self) -> str:
@@ -155,9 +156,9 @@ def ready(local: Local) -> Ready:
     """The plan, its root and the keys read and checked too: what `bucium config check` and the start both ask."""
     node = local.config.node
     root = settings.load(local.at(node.root), Root)
-    signed = planfile.load(local.at(node.plan), root)
-    require_match(local, signed.plan)
-    return Ready(local, signed, root, dict(_keys(local, signed.plan)))
+    chosen = plankept.choose(local.at(node.plan), local.at(node.data), root)
+    require_match(local, chosen.signed.plan)
+    return Ready(local, chosen.signed, root, dict(_keys(local, chosen.signed.plan)), chosen.refused)
 
 
 def require_match(local: Local, plan: Plan) -> None:

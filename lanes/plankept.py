@@ -1,0 +1,64 @@
+"""The plan that runs: its version strictly rises, and one that must not run leaves the running one in place (design §2.5).
+
+A service keeps a copy of the plan it last ran beside its own data. At the next start the file that was delivered is taken only
+if its people stand for it and it is newer than the copy (or is the copy); otherwise the copy runs on, and that is Trouble. A
+node with an old plan still warns; a node that refuses to start does not.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cython_ext import ConfigError
+
+from . import planfile
+from .planfile import Root, SignedPlan
+
+NAME: Final = "plan.running"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The plan to run; `refused` says why the delivered one does not (empty: it does)."""
+
+    signed: SignedPlan
+    refused: str = ""
+
+
+def choose(delivered: Path, folder: Path, root: Root) -> Chosen:
+    """The delivered plan, or the one that ran last; ConfigError when neither may run. Writes nothing."""
+    kept = _kept(folder / NAME, root)
+    try:
+        signed = planfile.load(delivered, root)
+    except ConfigError as error:
+        if kept is None:
+            raise
+        return Chosen(kept, str(error))
+    if kept is None or signed.plan.version > kept.plan.version or signed.digest == kept.digest:
+        return Chosen(signed)
+    if signed.plan.version == kept.plan.version:
+        return Chosen(
+            kept, f"{delivered}: version {signed.plan.version} runs with another content; give it a higher version"
+        )
+    return Chosen(
+        kept, f"{delivered}: version {signed.plan.version} is older than version {kept.plan.version}, which runs"
+    )
+
+
+def keep(signed: SignedPlan, folder: Path) -> None:
+    """Remember that this plan runs."""
+    path = folder / NAME
+    try:
+        same = planfile.read(path).digest == signed.digest
+    except ConfigError:
+        same = False  # none yet, or damaged
+    if not same:
+        planfile.write(signed, path)
+
+
+def _kept(path: Path, root: Root) -> SignedPlan | None:
+    """The copy; None when there is none, it is damaged, or the root's people no longer stand for it."""
+    try:
+        return planfile.load(path, root)
+    except ConfigError:
+        return None
