@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.kit import debian
+
 KINDS = ("embedded", "mosquitto")
 READY_S = 20.0
 
@@ -35,13 +37,13 @@ def missing(kind: str) -> str:
     if _program(kind):
         return ""
     if kind == "mosquitto":
-        return "Mosquitto is not installed; get it with: sudo apt install mosquitto"
+        return debian.how("mosquitto")
     return "nats-server is not installed; get it with: make setup"
 
 
 def _program(kind: str) -> str | None:
     if kind == "mosquitto":
-        return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+        return debian.program("mosquitto", "mosquitto")
     beside = Path(sys.executable).with_name("nats-server")
     return str(beside) if beside.exists() else None
 

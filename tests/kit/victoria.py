@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,24 +16,18 @@ from typing import Any
 
 import pytest
 
-HOW = "needs VictoriaMetrics: sudo apt-get install victoria-metrics"
+from tests.kit import debian
+
+PACKAGE = "victoria-metrics"
 
 
 def program() -> str:
     """The program's path; skips the test (fails it in CI) when it cannot be had."""
-    found = shutil.which("victoria-metrics")
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {"check": False, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run(
-            ["apt-get", "install", "-qy", "victoria-metrics"],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            **quiet,
-        )
-        found = shutil.which("victoria-metrics")
+    found = debian.program(PACKAGE, PACKAGE)
     if found is None:
         if os.environ.get("CI"):
-            pytest.fail(HOW)
-        pytest.skip(HOW)
+            pytest.fail(debian.how(PACKAGE))
+        pytest.skip(debian.how(PACKAGE))
     return found
 
 
