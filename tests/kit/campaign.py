@@ -87,12 +87,14 @@ class Case:
         self.panel = Panel(self.config, self.now_ns)
         self.oracle = Oracle(self.config, self.now_ns)
         self.restored = False
+        self.samples = 0
 
     def run(self) -> None:
         long = self.random.random() < 0.02  # some things take their time: drift, robust rates
         for _ in range(self.random.choice((1, 1, 2))):
             count = 200 if long else self.random.choice((0, 1, 4, 6, 9, 14))
             batch = streams.samples(self.random, len(self.config.points), count, self.now_ns)
+            self.samples += len(batch)
             self.now_ns = max([self.now_ns] + [at_ns for _, at_ns, _, _ in batch if 0 <= at_ns < 2 * 10**18])
             self.now_ns = min(self.now_ns, 1 << 60)
             self.compare(self.feed(batch), self.oracle.feed(batch, self.now_ns))
@@ -149,20 +151,23 @@ class Case:
                 raise Difference(f"seed {self.seed}: transition {k}\n  core   {a}\n  oracle {b}")
 
 
-def campaign(cases: int, seed: int, seconds: float = float("inf")) -> tuple[int, list[str]]:
-    """How many cases were run, and what differed."""
-    differences = []
+def campaign(cases: int, seed: int, seconds: float = float("inf")) -> tuple[int, int, list[str]]:
+    """How many cases were run, with how many samples, and what differed."""
+    differences: list[str] = []
+    samples = 0
     begun = time.process_time()
     done = 0
     while done < cases and time.process_time() - begun < seconds:
+        case = Case(seed + done)
         try:
-            Case(seed + done).run()
+            case.run()
         except Difference as difference:
             differences.append(str(difference))
             if len(differences) >= 10:
                 break
         done += 1
-    return done, differences
+        samples += case.samples
+    return done, samples, differences
 
 
 def main() -> int:
@@ -170,10 +175,10 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    done, differences = campaign(options.cases, options.seed)
+    done, samples, differences = campaign(options.cases, options.seed)
     for difference in differences:
         print(difference)
-    print(f"oracle: {done} cases, {len(differences)} differences")
+    print(f"oracle: {done} cases, {samples} samples, {len(differences)} differences")
     return 1 if differences else 0
 
 
