@@ -154,11 +154,11 @@ class Ledger:
         return kept
 
     def salvage(self, events: Iterable[Kept]) -> None:
-        """Take over the unacked events of another ledger."""
+        """Take over the unacked events of other ledgers; our own stand in our outbox, where their acks find them."""
         with self._db:
             self._db.executemany(
                 "INSERT OR IGNORE INTO salvaged VALUES (?, ?, ?, ?)",
-                ((URGENT if e.urgent else CALM, e.ledger, e.seq, e.data) for e in events),
+                ((URGENT if e.urgent else CALM, e.ledger, e.seq, e.data) for e in events if e.ledger != self.id),
             )
 
     def ack(self, ack: Ack) -> AckVerdict:

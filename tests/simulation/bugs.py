@@ -166,6 +166,7 @@ def _normal(*args: Any, **settings: Any) -> Any:
 _commit = OrderStore.commit
 _open_store = edge.report.ledger.open_store
 _hash_row = controller.record.journal.hash_row
+_act = Reflex._act
 _publish = Lane._publish
 _limit_ns = Lane._limit_ns
 _landed = Outbox.landed
@@ -190,9 +191,9 @@ def _unchained(
     return _hash_row(journal, seq, kind, wall_us, monotonic_ns, payload, bytes(32))
 
 
-def _always_cut_off(reflex: Reflex, _since_ns: int | None) -> None:
+def _always_cut_off(reflex: Reflex) -> int | None:
     reflex._cut_off = True
-    reflex._wake.set()
+    return _act(reflex)
 
 
 async def _untold(_dispatcher: Dispatcher, _change: Any) -> None:
@@ -208,7 +209,7 @@ BUGS: Final = (
     Bug(
         "counter saved after the relay", "I2", "I2 s-quay closed", ((OrderStore, "commit", _late_commit),), _replayed, 7
     ),
-    Bug("wall clock in a timer", "I2", "I2 s-", ((Lane, "_limit_ns", _limit_by_the_wall),), _wall_steps),
+    Bug("wall clock in a timer", "I2", "I2 s-", ((Lane, "_limit_ns", _limit_by_the_wall),), _wall_steps, 4),
     Bug("no dedup", "I1", "I1 duplicate", ((Node, "has", lambda *_: False),), _loss),
     Bug("synchronous=NORMAL", "I1", "I1 ", ((edge.report.ledger, "open_store", _normal),), _power_cuts),
     Bug("forgotten at the PUBACK", "I1", "I1 lost", ((Lane, "_publish", _forget_at_puback),), _loss),
@@ -216,9 +217,9 @@ BUGS: Final = (
     Bug("sent again after minutes", "I4", "I4 late", ((edge.report.outbox, "FIRST_RESEND_S", 100.0),), _loss),
     Bug("signatures not verified", "I2", "I2 journal row", ((lanes.envelope, "verify", lambda *_: True),), _spoil),
     Bug("journal not chained", "I8", "I8 row", ((controller.record.journal, "hash_row", _unchained),), _nothing),
-    Bug("reflex though connected", "I2", "I2 s-", ((Reflex, "cut_off", _always_cut_off),), _delay),
+    Bug("reflex though connected", "I2", "I2 s-", ((Reflex, "_act", _always_cut_off),), _delay, 4),
     Bug("dispatch forgets", "I1", "I1 alarm", ((Dispatcher, "tell", _untold),), _nothing),
-    Bug("held Level forgotten", "I1", "I1 ", ((Judge, "restore", _unrestored),), _blind_restart),
+    Bug("held Level forgotten", "I1", "I1 ", ((Judge, "restore", _unrestored),), _blind_restart, 4),
 )
 UNREPEATABLE: Final = Bug(
     "real randomness", "I9", "", ((Machine, "entropy", lambda _machine, count: os.urandom(count)),), _loss
