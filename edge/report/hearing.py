@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from cython_ext import Clock
 from lanes.envelope import Kind, Opened, Refusal, open_envelope
 from lanes.keys import Mode, Role
 from lanes.plan import Plan
 
+AHEAD_MAX_US: Final = 86_400_000_000  # a day: further ahead of a trusted clock no date is believed
 BOOTS_MAX: Final = 16  # boots of the controller that are remembered as over
 ORDERS: Final = frozenset({Kind.ACK, Kind.ORDER, Kind.APPROVAL, Kind.CHUNK})  # what comes on our order topic
 
@@ -39,9 +41,10 @@ class Heard:
 class Hearing:
     """Judges what arrives. `refused` counts what does not count, by reason."""
 
-    def __init__(self, plan: Plan, node: str) -> None:
+    def __init__(self, plan: Plan, node: str, clock: Clock | None = None) -> None:
         self._plan = plan
         self._node = node
+        self._clock = clock
         self._boot = b""
         self._over: OrderedDict[bytes, int] = OrderedDict()  # boots that we have left, and the highest counter of each
         self._floor = -1
@@ -74,11 +77,11 @@ class Hearing:
             return Doubt.WRONG_MODE  # exercises have orders; they do not ack
         if envelope.boot != self._boot:
             left_at = self._over.get(envelope.boot)
-            later = envelope.issued_us > self._issued_us
+            later = envelope.issued_us > self._issued_us and not self._absurd(envelope.issued_us)
             risen = envelope.counter > self._highest
-            # A boot that we have left comes back only later, and with what it had not said: else a clock that was ahead for a
-            # while would let one recorded message shut out the present boot for as long.
-            new = (later or risen) if left_at is None else later and envelope.counter > left_at
+            # A boot that we have left comes back only by date and counter both: else a clock that was ahead for a while would
+            # let one recorded message shut out the present boot for as long.
+            new = (later or risen) if left_at is None else later and risen and envelope.counter > left_at
             if self._boot and not new:
                 return Doubt.REPLAYED
             self._turn_to(envelope.boot)
@@ -88,6 +91,11 @@ class Hearing:
         self._highest = max(self._highest, envelope.counter)
         self._issued_us = envelope.issued_us
         return None
+
+    def _absurd(self, issued_us: int) -> bool:
+        """Whether our own clock, when somebody vouches for it, says that this date cannot be: a recording of a wrong clock."""
+        clock = self._clock
+        return clock is not None and clock.quality().trusted and issued_us > clock.wall_us() + AHEAD_MAX_US
 
     def _turn_to(self, boot: bytes) -> None:
         """The controller has started again."""

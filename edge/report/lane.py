@@ -72,7 +72,7 @@ class Lane:
         self._clock = clock
         self._jitter = jitter
         self._outbox = Outbox(jitter)
-        self._hearing = Hearing(signed.plan, node)
+        self._hearing = Hearing(signed.plan, node, clock)
         self._wake = asyncio.Event()
         self._state_wanted = asyncio.Event()
         self._orders = asyncio.Semaphore(ORDERS_MAX)

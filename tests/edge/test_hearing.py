@@ -1,8 +1,10 @@
 """What counts as the controller's voice: fresh, its own, and never a recording."""
 
+from cython_ext import ClockQuality, ClockSource
 from edge.report.hearing import Doubt, Heard, Hearing
 from lanes.envelope import Envelope, Kind, seal
 from lanes.orders import Beat
+from tests.kit.clock import ManualClock
 from tests.kit.nodes import CONTROLLER, KEYS, NODE, signed
 
 PLAN = signed().plan
@@ -49,3 +51,12 @@ def test_a_recording_from_a_clock_that_was_years_ahead_does_not_shut_out_the_pre
     hearing = Hearing(PLAN, NODE)
     assert judge(hearing, (ahead, 10, 10_000_000), (now, 20, 1000), (ahead, 10, 10_000_000)) == [True, True, False]
     assert judge(hearing, (now, 21, 1001)) == [True]
+
+
+def test_a_date_years_ahead_of_a_trusted_clock_is_no_proof_of_a_new_boot():
+    clock = ManualClock()
+    now_us, years_us = clock.wall_us(), 10 * 365 * 86_400_000_000
+    hearing = Hearing(PLAN, NODE, clock)
+    assert judge(hearing, (b"boot-now", 1000, now_us), (b"boot-old", 500, now_us + years_us)) == [True, False]
+    clock.trust(ClockQuality(ClockSource.NONE))
+    assert judge(hearing, (b"boot-old", 501, now_us + years_us)) == [True], "without a clock of ours the date is all there is"

@@ -13,9 +13,11 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import controller.record.journal
+import controller.record.records
 import edge.report.ledger
 import edge.report.outbox
 import lanes.envelope
+import lanes.store
 from controller.dispatch.dispatcher import Dispatcher
 from controller.record.journal import Journal
 from controller.registry import Node
@@ -90,7 +92,7 @@ def _controller_crashes(world: World) -> None:
 def _power_cuts(world: World) -> None:
     for turn in range(6):
         for name in site.NODES:
-            world.plans.append((20.0 + 25 * turn, lambda name=name: _cut(world, name)))  # type: ignore[misc]
+            world.plans.append((20.0 + 25 * turn, lambda name=name: _cut(world, name)))
 
 
 def _cut(world: World, name: str) -> None:
@@ -123,7 +125,7 @@ def _wall_steps(world: World) -> None:
     _delay(world)
     for name in site.NODES:
         clock = world.machines[name].clock
-        world.plans.append((3.0, lambda clock=clock: setattr(clock, "wall_off_us", 3_600_000_000)))  # type: ignore[misc]
+        world.plans.append((3.0, lambda clock=clock: setattr(clock, "wall_off_us", 3_600_000_000)))
 
 
 def _blind_restart(world: World) -> None:
@@ -137,7 +139,7 @@ def _blind_restart(world: World) -> None:
             world.kill(name)
 
     for name in site.NODES:
-        world.plans += [(float(second), lambda name=name: look(name)) for second in range(12, 170, 10)]  # type: ignore[misc]
+        world.plans += [(float(second), lambda name=name: look(name)) for second in range(12, 170, 10)]
 
 
 # The bugs.
@@ -164,8 +166,8 @@ def _normal(*args: Any, **settings: Any) -> Any:
 
 
 _commit = OrderStore.commit
-_open_store = edge.report.ledger.open_store
-_hash_row = controller.record.journal.hash_row
+_open_store = lanes.store.open_store
+_hash_row = controller.record.records.hash_row
 _act = Reflex._act
 _publish = Lane._publish
 _limit_ns = Lane._limit_ns

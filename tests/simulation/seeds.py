@@ -14,7 +14,8 @@ from typing import Final
 
 from .checker import check
 from .disks import shim
-from .world import World, folder
+from .surroundings import folder
+from .world import World
 
 MEAN_LATE_MAX_S: Final = 10.0  # reliability.md I4, over a whole campaign
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_a_planted_bug_is_caught_and_without_it_the_same_faults_do_no_harm(bug: Bug):
+def test_a_planted_bug_is_caught_and_without_it_the_same_faults_do_no_harm(bug: Bug) -> None:
     clean = run_seed(bug.seed, MINUTES, script=bug.script)
     assert clean.findings == []
     with bug.planted():
@@ -23,7 +23,7 @@ def test_a_planted_bug_is_caught_and_without_it_the_same_faults_do_no_harm(bug: 
     assert any(finding.startswith(bug.finding) for finding in red.findings), red.findings
 
 
-def test_what_cannot_be_repeated_is_seen():
+def test_what_cannot_be_repeated_is_seen() -> None:
     with UNREPEATABLE.planted():
         one = run_seed(UNREPEATABLE.seed, 1.0, script=UNREPEATABLE.script)
         other = run_seed(UNREPEATABLE.seed, 1.0, script=UNREPEATABLE.script)
@@ -31,11 +31,11 @@ def test_what_cannot_be_repeated_is_seen():
 
 
 @pytest.mark.parametrize("seed", [1, 12])
-def test_a_seed_gives_the_same_trace_twice(seed: int):
+def test_a_seed_gives_the_same_trace_twice(seed: int) -> None:
     assert twice(seed, MINUTES) == ""
 
 
-def test_the_command_runs_seeds_and_says_what_happened():
+def test_the_command_runs_seeds_and_says_what_happened() -> None:
     command = [sys.executable, "-m", "tests.simulation", "--seeds", "1..3", "--minutes", "1", "--jobs", "2"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,24 +8,17 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import shutil
 import sqlite3
-import tempfile
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from contextvars import Context
-from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any, Final
-from unittest.mock import patch
 
 from controller import app as controller_app
 from cython_ext import BuciumError
 from edge import app as edge_app
-from edge.report.ballast import BALLAST_BYTES
-from lanes import control, envelope
 from tests.kit.clock import ManualClock
 
 from . import site
@@ -35,6 +28,7 @@ from .loop import WorldLoop
 from .machine import DiskRunner, Life, Machine
 from .outages import Outages
 from .reading import Happening, Key, Keys, Record, journal, ledgers
+from .surroundings import desks_of
 from .trace import Trace
 from .truth import NS, Wires, floods
 from .weather import Network, machine_of
@@ -284,7 +278,7 @@ class World:
     def run(self) -> None:
         loop = WorldLoop(self.clock)
         try:
-            with _desks(self.desks):
+            with desks_of(self.desks):
                 loop.run_until_complete(self._course())
         finally:
             pending = asyncio.all_tasks(loop)
@@ -383,36 +377,3 @@ def _trouble(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(_trouble(each) for each in error.exceptions)
     return isinstance(error, BuciumError)
-
-
-@contextlib.contextmanager
-def _desks(desks: dict[str, dict[str, Any]]) -> Iterator[None]:
-    """Control sockets as a dictionary: no socket within virtual time."""
-
-    @contextlib.asynccontextmanager
-    async def serve(path: Path, verbs: dict[str, Any]) -> AsyncIterator[None]:
-        name = path.parent.parent.parent.name
-        desks[name] = verbs
-        try:
-            yield
-        finally:
-            if desks.get(name) is verbs:
-                del desks[name]
-
-    # One signature is verified once, however many nodes ask: the same bytes give the same answer.
-    verify = lru_cache(maxsize=4096)(envelope.verify)
-    with patch.object(control, "serve", serve), patch.object(envelope, "verify", verify):
-        yield
-
-
-@contextlib.contextmanager
-def folder() -> Iterator[Path]:
-    """A folder in memory, where the machine has one."""
-    shared = Path("/dev/shm")
-    base = Path(tempfile.mkdtemp(prefix="bucium-sim-", dir=shared if shared.is_dir() else None))
-    try:
-        with (base / "ballast").open("wb") as file:
-            file.truncate(BALLAST_BYTES)
-        yield base
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
