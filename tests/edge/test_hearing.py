@@ -59,4 +59,6 @@ def test_a_date_years_ahead_of_a_trusted_clock_is_no_proof_of_a_new_boot():
     hearing = Hearing(PLAN, NODE, clock)
     assert judge(hearing, (b"boot-now", 1000, now_us), (b"boot-old", 500, now_us + years_us)) == [True, False]
     clock.trust(ClockQuality(ClockSource.NONE))
-    assert judge(hearing, (b"boot-old", 501, now_us + years_us)) == [True], "without a clock of ours the date is all there is"
+    assert judge(hearing, (b"boot-old", 501, now_us + years_us)) == [True], (
+        "without a clock of ours the date is all there is"
+    )

@@ -3,8 +3,8 @@
 It sees the relays' edges and what the broker hands over, and nothing else. It shares no code with the product: it reads orders
 with its own eyes (`reading.py`), and knows the plan only as `site.py` states it.
 
-    order    signed by the controller, for this node and siren, not expired, first seen in this life of the node: a relay that
-             closes again after a crash needs an order that it had not had before (the counter is durable before the relay moves)
+    order    signed by the controller, for this node and siren, not expired, that has closed this relay for one sequence
+             only: after a crash it needs another order (the counter is durable before the relay moves)
     reflex   the node was cut off, for 10 s no valid message reached it or one of its events waited so long for its ack; and its
              own point stood at the policy's Level. Judged at the end, from the ledger (`reflexes`), which is checked against the
              water (`checker.py`)
@@ -31,7 +31,6 @@ NODE_OF: Final = {siren: node for node, siren in site.SIREN_OF.items()}
 class _Permit:
     """An order that may close a relay."""
 
-    lives: int
     until_ns: int  # begin by
     max_ns: int
     began: bool = False
@@ -137,7 +136,7 @@ class Witness:
             return
         self._known.add(message.data)
         left_ns = (min(message.not_after_us, core[5]) - wall_us) * 1000
-        permit = _Permit(self._lives[node], now_ns + min(left_ns, 61 * NS), (core[4] + 1) * NS)
+        permit = _Permit(now_ns + min(left_ns, 61 * NS), (core[4] + 1) * NS)
         self._permits[siren].append(permit)
 
     def edge(self, siren: str, on: bool, now_ns: int) -> None:
@@ -160,7 +159,7 @@ class Witness:
         if now_ns <= self._may_ns.get(siren, 0) - SPARE_NS:  # every pattern ends a second before its maximum
             return  # a further blast of what sounds lawfully
         for permit in reversed(self._permits[siren]):
-            if not permit.began and permit.lives == self._lives[node] and now_ns <= permit.until_ns:
+            if not permit.began and now_ns <= permit.until_ns:
                 permit.began = True
                 self._may_ns[siren] = now_ns + permit.max_ns
                 self._seen["siren sounded by order"] += 1
@@ -182,7 +181,7 @@ class Witness:
             node = NODE_OF[reflex.siren]
             mine = [(at_ns, event) for at_ns, event in events[node] if at_ns <= reflex.at_ns + SLACK_NS]
             why = ""
-            if _level(mine) < site.REFLEX_LEVEL:
+            if max(_levels(mine, reflex.at_ns - SLACK_NS)) < site.REFLEX_LEVEL:
                 why = "its own point was not in alarm"
             elif not reflex.silent and not self._owed(node, mine, reflex.at_ns):
                 why = "the node was not cut off"
@@ -206,10 +205,10 @@ class Witness:
         )
 
 
-def _level(events: Iterable[tuple[int, Happening]]) -> int:
-    """Where the node's point stood after these events."""
-    level = 0
-    for _, event in events:
+def _levels(events: Iterable[tuple[int, Happening]], since_ns: int) -> list[int]:
+    """Where the node's point stood at this time, and each Level after it."""
+    levels = [0]
+    for at_ns, event in events:
         if event.kind == TRANSITION:
-            level = event.data[3]
-    return level
+            levels = [*levels, event.data[3]] if at_ns >= since_ns else [event.data[3]]
+    return levels
