@@ -71,7 +71,6 @@ class Witness:
         self._on_ns: dict[str, int] = {}
         self._may_ns: dict[str, int] = {}  # until when it may sound in one go of its pattern
         self._limit_ns: dict[str, int] = {}  # the same, of the blast that is on
-        self._lives: dict[str, int] = dict.fromkeys(site.NODES, 0)
         self._heard_ns: dict[str, int] = dict.fromkeys(site.NODES, 0)
         self._before_ns: dict[str, int] = dict.fromkeys(site.NODES, 0)  # the last but those of this moment
         self._counters: dict[tuple[str, int], int] = {}
@@ -80,8 +79,7 @@ class Witness:
 
     def started(self, node: str, now_ns: int) -> None:
         """A new life of a node: nothing of the old one may sound on."""
-        if node in self._lives:
-            self._lives[node] += 1
+        if node in self._heard_ns:
             self._heard_ns[node] = self._before_ns[node] = now_ns
             self._counters = {key: value for key, value in self._counters.items() if key[0] != node}
             self._may_ns.pop(site.SIREN_OF.get(node, ""), None)
@@ -102,7 +100,7 @@ class Witness:
         if message.kind == EVENT:
             self._event(message)
         elif (
-            client in self._lives
+            client in self._heard_ns
             and message.issuer == site.CENTRE
             and message.addressee in (client, "")
             and message.kind in (ACK, BEAT, ORDER)
