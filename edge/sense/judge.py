@@ -163,9 +163,8 @@ class Judge:
             batch = [self._waiting.popleft() for _ in range(min(TOGETHER_MAX, len(self._waiting)))]
             told = [self._data(transition) for transition in batch]
             if any(t.level > t.was for t in batch) and not any(t.level < t.was for t in (*batch, *self._waiting)):
-                await (
-                    self.keep()
-                )  # first: a crash after the commit must find the Level held, else nobody would ever lower it
+                # First: a crash after the commit must find the Level held, else nobody would ever lower it.
+                await self.keep()
             self._telling += len(batch)
             keys = await asyncio.gather(*(self._record(data) for data in told))
             self._telling -= len(batch)
@@ -173,7 +172,10 @@ class Judge:
             for transition, data, key in zip(batch, told, keys, strict=True):
                 self._note(transition, key)
                 self._reflex(data, key)
-            self._dirty.set()
+            if any(t.level < t.was for t in batch) and not self._waiting:
+                await self.keep()  # at once: a crash must not restate a danger that is over, and sound for it
+            else:
+                self._dirty.set()
 
     def _data(self, transition: Transition) -> TransitionData:
         evidence = tuple(self._places[point] for point in transition.evidence)[:EVIDENCE_MAX]

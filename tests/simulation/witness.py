@@ -11,7 +11,7 @@ with its own eyes (`reading.py`), and knows the plan only as `site.py` states it
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -173,13 +173,15 @@ class Witness:
                 f"I3 {siren} was closed {over_ns / NS:.1f} s after its maximum, at {now_ns / NS:.1f} s"
             )
 
-    def reflexes(self, events: dict[str, list[tuple[int, Happening]]]) -> None:
-        """Judge the closings without an order. `events`: each node's, with the world's time, in order."""
+    def reflexes(self, events: dict[str, list[tuple[int, Happening]]], unwritten: Callable[[str, int], bool]) -> None:
+        """Judge the closings without an order. `events`: each node's, with the world's time, in order; `unwritten`: whether the
+        node may have known of danger without a ledger to write it into.
+        """
         for reflex in self._reflexes:
             node = NODE_OF[reflex.siren]
             mine = [(at_ns, event) for at_ns, event in events[node] if at_ns <= reflex.at_ns + SLACK_NS]
             why = ""
-            if max(_levels(mine, reflex.at_ns - SLACK_NS)) < site.REFLEX_LEVEL:
+            if max(_levels(mine, reflex.at_ns - SLACK_NS)) < site.REFLEX_LEVEL and not unwritten(node, reflex.at_ns):
                 why = "its own point was not in alarm"
             elif not reflex.silent and not self._owed(node, mine, reflex.at_ns):
                 why = "the node was not cut off"
