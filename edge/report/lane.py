@@ -85,6 +85,7 @@ class Lane:
         self._refused_ns = 0
         self._logged_ns: dict[str, int] = {}
         self._more = True  # the ledger may hold backlog that is not in the outbox
+        self._ledger = b""
         self.connected = False
         self.counts = {"connects": 0, "sent": 0, "acks": 0, "acks_refused": 0, "orders": 0, "states": 0}
         reporter.listeners.append(self._recorded)
@@ -145,6 +146,8 @@ class Lane:
 
     def _recorded(self, kept: Kept) -> None:
         """An event of now stands in the ledger."""
+        if kept.ledger != self._ledger:  # another ledger, which may owe what a former one did
+            self._ledger, self._more = kept.ledger, True
         if not self._outbox.add(kept, self._clock.monotonic_ns(), fresh=True):
             self._more = True
         self._wake.set()
