@@ -31,13 +31,14 @@ async def test_what_was_not_acknowledged_comes_again(broker):
         first = await take(link, 4)
         for message in first[:2]:
             link.ack(message)
-        async with dial.connect("speaker") as speaker:  # a round trip, so that the two acks have left us
-            await speaker.publish("u", b"", qos=1)
-        await asyncio.sleep(0)
+    owed = {message.topic for message in first[2:]}
     async with dial.connect("listener", clean=False) as link:
         await link.subscribe(("t/#", 1))
-        again = await asyncio.wait_for(take(link, 2), 10)
-    assert {m.topic for m in again} == {m.topic for m in first[2:]}
+        async with asyncio.timeout(20):
+            while owed:  # what was acknowledged may come twice: that is QoS 1; what was not must come
+                (message,) = await take(link, 1)
+                link.ack(message)
+                owed.discard(message.topic)
 
 
 async def test_a_will_goes_out_when_the_connection_dies(broker):
