@@ -62,6 +62,7 @@ class Witness:
         self._keys = keys
         self._seen = seen
         self.findings: list[str] = []
+        self.slow_ns = SLACK_NS  # from the broker's hand to the node's ledger
         self.recorded: list[tuple[str, bytes]] = []  # orders on the wire, for who wants to replay them
         self.told: dict[Any, bytes] = {}  # every event that the broker handed on: its key, its digest
         self.acked: dict[str, list[_Acked]] = {node: [] for node in site.NODES}
@@ -197,7 +198,7 @@ class Witness:
         return any(ack.covers(key[1], key[2]) for ack in self.acked[key[0]])
 
     def _owed(self, node: str, events: Iterable[tuple[int, Happening]], at_ns: int) -> bool:
-        acked = [ack for ack in self.acked[node] if ack.at_ns < at_ns - SLACK_NS]
+        acked = [ack for ack in self.acked[node] if ack.at_ns < at_ns - self.slow_ns]
         return any(
             not any(ack.covers(event.key.ledger, event.key.seq) for ack in acked)
             for since_ns, event in events

@@ -37,6 +37,7 @@ from .witness import Witness
 HEAL_S: Final = 150.0
 LOOK_S: Final = 3.0  # how often the world looks whether all is quiet again
 QUIET_LOOKS: Final = 3
+SLOW_NS: Final = 15 * NS  # what a few calls of the slowest disk may take
 RESTART_S: Final = 2.0  # systemd's RestartSec of our units
 RESTARTS_MAX: Final = 400
 
@@ -88,6 +89,8 @@ class World:
             os.link(folder / "ballast", data / "ballast")
         self.network.broker.tap.append(self._arrived)
         self.drawn = [] if calm else Faults(self, Random(self.rng.random())).draw()
+        if "slow" in self.drawn:
+            self.witness.slow_ns = SLOW_NS
 
     # The programs.
 
