@@ -132,9 +132,10 @@ def test_ticks_are_round_in_local_time() -> None:
 
 
 def test_an_hour_that_the_clock_skips_has_no_tick() -> None:
+    # Not Chișinău: its rule differs between releases of the time zone data.
     night = instant("2026-03-28T22:00:00Z")
-    labels = [t.label for t in axis.time_ticks(night, night + 6 * 3600 * SECOND, ZONE, 8)]
-    assert labels == ["29 Mar", "01:00", "03:00", "04:00", "05:00", "06:00", "07:00"]
+    labels = [t.label for t in axis.time_ticks(night, night + 6 * 3600 * SECOND, ZoneInfo("Europe/Bucharest"), 8)]
+    assert labels == ["29 Mar", "01:00", "02:00", "04:00", "05:00", "06:00", "07:00"]
 
 
 def test_png_and_svg_by_the_ending(tmp_path) -> None:

@@ -1,6 +1,7 @@
 """What a world borrows from this machine: a folder in memory, and control sockets that are none."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -37,7 +38,7 @@ def desks_of(desks: dict[str, dict[str, Any]]) -> Iterator[None]:
 def folder() -> Iterator[Path]:
     """A folder in memory, where the machine has one."""
     shared = Path("/dev/shm")
-    base = Path(tempfile.mkdtemp(prefix="bucium-sim-", dir=shared if shared.is_dir() else None))
+    base = Path(tempfile.mkdtemp(prefix="bucium-sim-", dir=shared if os.access(shared, os.W_OK) else None))
     try:
         with (base / "ballast").open("wb") as file:
             file.truncate(BALLAST_BYTES)
