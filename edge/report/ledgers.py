@@ -99,7 +99,7 @@ class Ledgers:
             why = "foreign" if "belongs to node" in str(error) else "damaged"
         except StoreError as error:
             why = "not-ours" if "not ours" in str(error) else "unreadable"
-        except (*BROKEN, apsw.FullError):
+        except (*BROKEN, apsw.FullError, apsw.SQLError):  # a bit changed in the schema is an SQL error
             why = "unreadable"
         else:
             return ledger
