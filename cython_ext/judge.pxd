@@ -335,7 +335,7 @@ cdef inline void quieten(Core* core, uint32_t i) noexcept nogil:
     cdef Warm* warm = &core.warm[i]
     cdef const Rule* rule = &core.rules[warm.rule]
     cdef Extra* extra = &core.extras[warm.extra] if warm.extra != NOWHERE else NULL
-    cdef double low = -INFINITY, high = INFINITY, offset, slack
+    cdef double low = -INFINITY, high = INFINITY, ceiling = INFINITY, offset, slack
     cdef int64_t last_ns = <int64_t> 0xFFFFFFFF << QUIET_BITS, until_ns = last_ns
     cdef int k
     hot.quiet_tick = 0
@@ -348,7 +348,7 @@ cdef inline void quieten(Core* core, uint32_t i) noexcept nogil:
             return
         until_ns = min(until_ns, extra.pushed_ns + rule.spacing_ns)
         if rule.rated and not rule.robust:
-            high = min(high, rate_ceiling(rule, extra, hot.last_ns))
+            ceiling = rate_ceiling(rule, extra, hot.last_ns)
     if rule.wants & W_DRIFT and not (warm.active or warm.pending):
         until_ns = min(until_ns, extra.drift_ns + DRIFT_STEP_NS)
     if rule.flat_ns:
@@ -359,6 +359,10 @@ cdef inline void quieten(Core* core, uint32_t i) noexcept nogil:
         low, high = -high, -low
     low = max(max(low + offset + slack, rule.operator_low), max(rule.sensor_low, rule.fault_low))
     high = min(min(high + offset - slack, rule.operator_high), min(rule.sensor_high, rule.fault_high))
+    if rule.sign < 0:  # the rate is of values as they came: no drift in it
+        low = max(low, -ceiling)
+    else:
+        high = min(high, ceiling)
     for k in range(rule.sentinels):
         if low <= rule.sentinel[k] <= high:
             if rule.sentinel[k] < hot.last:
