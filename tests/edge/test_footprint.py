@@ -14,8 +14,8 @@ from lanes import control
 from tests.kit.brokers import RealBroker
 from tests.kit.site import lay_out, world
 
-# 48 MiB on the Pi's Python (3.11: 44 measured). Python 3.13 needs 4 to 5 more for the same modules (49 measured).
-RSS_MAX_KIB = (48 if sys.version_info < (3, 13) else 50) * 1024
+# 48 MiB on the Pi's Python (3.11: 44 measured). Python 3.13 needs 5 more for the same modules (48.5 to 49.4 measured).
+RSS_MAX_KIB = (48 if sys.version_info < (3, 13) else 51) * 1024
 FOREIGN = {
     "controller",
     "bucium.cli",
