@@ -79,7 +79,7 @@ class Lane:
         self._order_topic = topics.order(signed.plan.group, node)
         self._beat_topic = topics.beat(signed.plan.group)
         self._report_topic = topics.report(signed.plan.group, node)
-        self._heard_ns = clock.monotonic_ns()  # we owe the controller these 10 s from the start
+        self._began_ns = self._heard_ns = clock.monotonic_ns()
         self._controller_boot = b""
         self._cut_ns: int | None = None
         self._refused_ns = 0
@@ -100,7 +100,8 @@ class Lane:
         return dict(self._hearing.refused)
 
     async def run(self) -> None:
-        """Connect, again and again; and watch whether we are cut off."""
+        """Connect, again and again; and watch whether we are cut off: for 10 s of listening, however long the start-up took."""
+        self._began_ns = self._heard_ns = self._clock.monotonic_ns()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stay_connected(), name="lane.connect")
             group.create_task(self._watch(), name="lane.watch")
@@ -301,7 +302,8 @@ class Lane:
     def _limit_ns(self) -> int:
         """When, if nothing comes, we are cut off."""
         oldest_ns = self._outbox.oldest_ns()
-        return min(self._heard_ns, self._heard_ns if oldest_ns is None else oldest_ns) + CUT_OFF_NS
+        waits_ns = self._heard_ns if oldest_ns is None else max(oldest_ns, self._began_ns)
+        return min(self._heard_ns, waits_ns) + CUT_OFF_NS
 
     def _consider(self) -> None:
         now_ns = self._clock.monotonic_ns()

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from lanes.link import LinkDown, Message, Will
 
@@ -116,7 +117,7 @@ class MemoryBroker:
             if message.qos:
                 session.unacked[message.token] = message
             session.link._queue.put_nowait(message)
-        elif message.qos and len(session.waiting) < QUEUED_MAX:
+        elif message.qos and len(session.waiting) < QUEUED_MAX:  # in a clean session that has ended nobody comes for it
             session.waiting.append(message)
 
 
@@ -138,7 +139,7 @@ class MemoryConnector:
         session = broker.sessions.get(client_id)
         if session is None or clean:
             session = broker.sessions[client_id] = _Session()
-        link = MemoryLink(broker, client_id, session, will)
+        link = MemoryLink(broker, client_id, session, will, clean)
         session.link = link
         for message in [*session.unacked.values(), *session.waiting]:
             session.unacked[message.token] = message
@@ -147,17 +148,19 @@ class MemoryConnector:
         try:
             yield link
         finally:
-            link._close(clean)
+            link._lose("closed", will=False)
 
 
 class MemoryLink:
     """One client's connection."""
 
-    def __init__(self, broker: MemoryBroker, client_id: str, session: _Session, will: Will | None) -> None:
+    def __init__(self, broker: MemoryBroker, client_id: str, session: _Session, will: Will | None, clean: bool) -> None:
         self._broker = broker
-        self._id = client_id
+        self.client_id = client_id
         self._session = session
         self._will = will
+        self._clean = clean
+        self.life: Any = None  # whose connection it is, for who simulates machines
         self._queue: asyncio.Queue[Message | None] = asyncio.Queue()
         self._down = ""
 
@@ -168,12 +171,12 @@ class MemoryLink:
             for topic, message in self._broker.retained.items():
                 if matches(pattern, topic):
                     kept = Message(topic, message.payload, message.qos, True)
-                    self._broker._give("broker", self._id, self._session, kept, qos)
+                    self._broker._give("broker", self.client_id, self._session, kept, qos)
         await asyncio.sleep(0)
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
         self._check()
-        self._broker._take(self._id, Message(topic, payload, qos, retain))
+        self._broker._take(self.client_id, Message(topic, payload, qos, retain))
         await asyncio.sleep(0)
         self._check()
 
@@ -196,12 +199,9 @@ class MemoryLink:
             return
         self._down = why
         self._session.link = None
+        if self._clean and self._broker.sessions.get(self.client_id) is self._session:
+            del self._broker.sessions[self.client_id]
         self._queue.put_nowait(None)
         if will and self._will:
             w = self._will
-            self._broker._take(self._id, Message(w.topic, w.payload, w.qos, w.retain))
-
-    def _close(self, clean: bool) -> None:
-        self._lose("closed", will=False)
-        if clean and self._broker.sessions.get(self._id) is self._session:
-            del self._broker.sessions[self._id]
+            self._broker._take(self.client_id, Message(w.topic, w.payload, w.qos, w.retain))

@@ -122,9 +122,10 @@ class SpoilingBroker(MemoryBroker):
             spoilt = bytearray(message.payload)
             spoilt[network.rng.randrange(len(spoilt))] ^= 1 << network.rng.randrange(8)
             message = Message(message.topic, bytes(spoilt), message.qos, message.retain, message.token)
-        client = next((name for name, each in self.sessions.items() if each is session), "")
-        for tap in self.tap:
-            tap(client, message)
+        link = session.link
+        if link is not None and (link.life is None or link.life.alive):  # the dead, and connections of the dead, hear nothing
+            for tap in self.tap:
+                tap(link.client_id, message)
         super()._arrive(session, message)
 
 
@@ -146,6 +147,7 @@ class Connector:
             raise LinkDown("no answer")
         context = network.broker.connector().connect(client_id, will, clean=clean)
         link = await context.__aenter__()
+        link.life = life
         life.require()
         try:
             yield Link(network, life, link)
