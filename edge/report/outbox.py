@@ -6,10 +6,11 @@ Pure: no clock, no I/O; times are monotonic nanoseconds. Three kinds of event, i
     fresh    anything else of now, before the backlog
     backlog  what an earlier cut or boot left behind: from the ledger in pages, in order
 
-Sent again after 2 s, then after twice as long up to 30 s, with full jitter above the 2 s: an ack was lost, or the controller
-was busy. While the controller is silent only the first few probe for it; a valid message from it makes all due at once. The
-pace of what is not urgent follows the PUBACKs, so that on a slow link a new alarm finds the pipe empty but for one or two
-messages (issue 4: ≤ 1 s at 9.6 kbit/s).
+Sent again 2 to 3 s after its PUBACK, ten times: so an event is in time (30 s) where a third of all messages is lost. Then, or at
+once where the PUBACKs say that the link is full, after twice as long each time up to 30 s, with full jitter above the 2 s. While
+the controller is silent only the first few probe for it; a valid message from it makes all due at once. The pace of what is not
+urgent follows the PUBACKs, measured against the quickest of the connection (a satellite is slow and not full), so that on a
+thin link a new alarm finds the pipe empty but for one or two messages (issue 4: ≤ 1 s at 9.6 kbit/s).
 """
 
 from collections.abc import Callable, Iterable
@@ -21,14 +22,16 @@ from cython_ext import NS_PER_S
 from .ledger import Kept
 
 FIRST_RESEND_S: Final = 2.0
+SOON_RESEND_S: Final = 3.0
+SOON_ATTEMPTS: Final = 10  # 0.3¹⁰: one event in 170,000 is later than 30 s where 30 % of the messages are lost
 LAST_RESEND_S: Final = 30.0
 PAGE_EVENTS: Final = 64  # of the backlog in memory: 20 kB
 HELD_MAX: Final = 1_024  # events in memory in all, 0.5 MB; beyond it the rest waits in the ledger as backlog
 PROBES: Final = 4  # events that go on being sent while the controller is silent: 1 kB in 30 s
 INFLIGHT_MAX: Final = 20  # publishes that wait for their PUBACK; the client library starves beyond (libraries.md §a)
 CALM_INFLIGHT_MAX: Final = 16  # of these, what is not urgent may take: an alarm always finds a place
-QUICK_NS: Final = 300_000_000  # a PUBACK within it: the link has room for one more
-SLOW_NS: Final = 600_000_000  # beyond it, for half as many
+QUICK_NS: Final = 300_000_000  # a PUBACK within it, or within 5/4 of the quickest: the link has room for one more
+SLOW_NS: Final = 600_000_000  # beyond it, and beyond twice the quickest: for half as many
 
 Key = tuple[bytes, int]
 
@@ -59,6 +62,7 @@ class Outbox:
         self._jitter = jitter
         self._flights: dict[Key, Flight] = {}
         self._room = 1  # calm publishes that may be in the air now
+        self._quickest_ns: int | None = None  # PUBACK of this connection
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -110,12 +114,18 @@ class Outbox:
             flight.due_ns = now_ns
             return
         flight.attempts += 1
-        longest = min(LAST_RESEND_S, FIRST_RESEND_S * 2.0 ** min(flight.attempts, 8))
+        quickest_ns = took_ns if self._quickest_ns is None else min(took_ns, self._quickest_ns)
+        self._quickest_ns = quickest_ns
+        full = took_ns > max(SLOW_NS, 2 * quickest_ns)
+        longest = SOON_RESEND_S
+        if full or flight.attempts > SOON_ATTEMPTS:
+            rounds = flight.attempts if full else flight.attempts - SOON_ATTEMPTS
+            longest = min(LAST_RESEND_S, FIRST_RESEND_S * 2.0 ** min(rounds, 8))
         wait_s = FIRST_RESEND_S + (longest - FIRST_RESEND_S) * self._jitter()
         flight.due_ns = now_ns + round(wait_s * NS_PER_S)
-        if took_ns <= QUICK_NS:
+        if took_ns <= max(QUICK_NS, quickest_ns * 5 // 4):
             self._room = min(CALM_INFLIGHT_MAX, self._room + 1)
-        elif took_ns > SLOW_NS:
+        elif full:
             self._room = max(1, self._room // 2)
 
     def all_due(self, now_ns: int) -> None:
@@ -127,6 +137,7 @@ class Outbox:
 
     def grounded(self) -> None:
         """The connection is gone: nothing is in the air."""
+        self._quickest_ns = None
         for flight in self._flights.values():
             flight.in_air = False
 

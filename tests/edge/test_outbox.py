@@ -40,13 +40,30 @@ def test_urgent_and_newest_first_then_fresh_then_backlog():
 def test_each_is_sent_again_between_two_and_thirty_seconds():
     box = outbox(kept(1, True))
     now, gaps = 0, []
-    for _ in range(12):
+    for _ in range(20):
         assert fly(box, now) == [1]
         due = box.next_due_ns(heard=True)
         gaps.append((due - now) / S)
         now = due
     assert all(2.0 <= gap <= 30.2 for gap in gaps)
+    assert max(gaps[:10]) <= 3.1, "in time where a third of all messages is lost"
     assert max(gaps) > 10, "it backs off"
+
+
+def test_on_a_full_link_it_backs_off_at_once():
+    box = outbox(kept(1, True), kept(2, True))
+    now = 0
+    box.landed(box.take(now, heard=True)[1], now, S // 10)
+    for took in (5, 5, 5, 5, 5):
+        [flight] = [one for one in box._flights.values() if one.kept.seq == 2]
+        box.landed(flight, now, took * S)
+    assert flight.due_ns > 3 * S
+
+
+def test_a_link_that_is_slow_and_not_full_has_room_for_more():
+    box = outbox(*(kept(n) for n in range(1, 200)))
+    widths = [len(fly(box, n * S, took_ns=4 * S)) for n in range(12)]
+    assert widths[-1] > 4
 
 
 def test_a_publish_that_failed_is_due_at_once():
