@@ -287,17 +287,18 @@ class Acting:
     def _stop(self, signed: Signed, act: StopSiren) -> dict[str, Any]:
         """Silence: a stop order to every siren named, whatever it does now."""
         room, plan = self._room, self._room.plan
-        named = {siren.id for siren in plan.sirens if set(siren.zones) & set(act.zones) or siren.id in act.sirens}
+        named = self._warning(frozenset(act.zones)) | set(act.sirens)
         unknown = set(act.sirens) - {siren.id for siren in plan.sirens}
         if unknown:
             raise ControlError("siren", f"the plan has no siren {min(unknown)!r}")
+        mine = self._warning(signed.zones)
         if not act.zones and not act.sirens:  # all that the person may speak for
-            named = {siren.id for siren in plan.sirens if set(siren.zones) & signed.zones}
+            named = mine
         if not named:
             raise ControlError("no-siren", "no siren stands in these zones")
         sirens = [siren for siren in plan.sirens if siren.id in named]
         for siren in sirens:
-            if not set(siren.zones) & signed.zones:
+            if siren.id not in mine:
                 raise ControlError("zone", f"{signed.person} is not named for a zone of siren {siren.id}")
         self._ordering.check_mode(signed.mode)
         incident = None if act.incident == ALL else act.incident
@@ -310,6 +311,14 @@ class Acting:
             core = self._ordering.core(act.incident, zones, "", signed.mode, 0, 0)
             self._ordering.send(number, Action.STOP, siren.id, core, heads=("", Level.NORMAL, signed.person))
         return {"activation": number, "sirens": sorted(named)}
+
+    def _warning(self, zones: frozenset[str]) -> set[str]:
+        """The sirens that warn these zones: theirs, and those that were ordered in the place of one of theirs."""
+        own = {siren.id for siren in self._room.plan.sirens if not zones.isdisjoint(siren.zones)}
+        for activation in self._room.fold.activations:
+            if not zones.isdisjoint(activation.core.zones):
+                own.update(siren for fall in activation.falls.values() for siren in fall.stand_ins)
+        return own
 
     def _hold(self, sirens: list[Siren], incident: bytes | None) -> None:
         """After a stop nothing automatic begins again for the alarms of these sirens' zones, up to their Level."""

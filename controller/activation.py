@@ -18,6 +18,8 @@ from lanes.envelope import peek
 from lanes.orders import Action, Order, OrderCore, reference_of
 from lanes.reports import ReceiptData, Stage
 
+from .fallback import Step
+
 FIRST_WAIT_NS: Final = 2 * NS_PER_S
 WAIT_MAX_NS: Final = 30 * NS_PER_S
 SILENT_NS: Final = 30 * NS_PER_S  # accepted, and nothing measured or said for so long
@@ -54,6 +56,8 @@ class Errand:
     wait_ns: int = FIRST_WAIT_NS
     answered_ns: int = 0
     renewals: int = 0
+    sent_ns: int = 0
+    sounded_us: int = 0  # the node's wall time of its SOUNDING; 0: not said
 
     @property
     def reference(self) -> bytes:
@@ -62,6 +66,18 @@ class Errand:
     @property
     def unanswered(self) -> bool:
         return self.stage is None and self.result is Result.PENDING
+
+
+@dataclass(slots=True)
+class Fall:
+    """What was done about one siren's failure (fallback.py). `stood`: neighbours were looked for."""
+
+    failure: str
+    why: str
+    retries: int = 0
+    stood: bool = False
+    stand_ins: tuple[str, ...] = ()
+    told: bool = False
 
 
 @dataclass(slots=True)
@@ -75,6 +91,11 @@ class Activation:
     alarm: str
     by: str
     errands: dict[str, Errand] = field(default_factory=dict)
+    falls: dict[str, Fall] = field(default_factory=dict)
+
+    def stands_in_for(self, siren: str) -> str:
+        """The siren in whose place this one was ordered, or empty."""
+        return next((failed for failed, fall in self.falls.items() if siren in fall.stand_ins), "")
 
     def count(self, result: Result) -> int:
         return sum(errand.result is result for errand in self.errands.values())
@@ -136,12 +157,14 @@ class Activations:
         activation, errand = found
         return found if activation.errands.get(errand.siren) is errand else None
 
-    def receipt(self, errand: Errand, receipt: ReceiptData, now_ns: int) -> Result:
-        """What the siren's node says of its order; the result after it."""
+    def receipt(self, errand: Errand, receipt: ReceiptData, now_ns: int, at_us: int) -> Result:
+        """What the siren's node says of its order, at its wall time `at_us`; the result after it."""
         if receipt.stage is Stage.REFUSED and receipt.reason == REPEATED:
             return errand.result
         errand.answered_ns = now_ns
         errand.measured = errand.measured or receipt.measured
+        if receipt.stage is Stage.SOUNDING:
+            errand.sounded_us = at_us
         result, why = _judge(errand, receipt)
         if errand.result is Result.PASS and receipt.stage is not Stage.FAILED:
             result, why = Result.PASS, errand.why
@@ -185,6 +208,23 @@ class Activations:
     def end(self, errand: Errand, result: Result, why: str) -> None:
         errand.result, errand.why = result, why
 
+    def fell(self, number: int, siren: str, failure: str, why: str, step: Step, sirens: tuple[str, ...]) -> None:
+        """One step of a fall-back, as the journal has it."""
+        activation = self._by_number.get(number)
+        if activation is None:
+            return
+        fall = activation.falls.setdefault(siren, Fall(failure, why))
+        fall.failure, fall.why = failure, why
+        match step:
+            case Step.RETRY:
+                fall.retries += 1
+            case Step.STAND_IN:
+                fall.stood, fall.stand_ins = True, (*fall.stand_ins, *sirens)
+            case Step.TELL:
+                fall.told = True
+            case Step.SOUNDED:
+                fall.told = False
+
     def pack(self) -> list[Any]:
         return [
             [
@@ -193,21 +233,30 @@ class Activations:
                 int(activation.level),
                 activation.by,
                 [_pack_errand(errand) for errand in activation.errands.values()],
+                [_pack_fall(siren, fall) for siren, fall in activation.falls.items()],
             ]
             for activation in self
         ]
 
     def restore(self, value: list[Any]) -> None:
-        for number, alarm, level, by, errands in value:
-            for siren, node, data, proof, stage, result, why, measured, renewals in errands:
+        for number, alarm, level, by, errands, *falls in value:  # a snapshot of an earlier version has no falls
+            for siren, node, data, proof, stage, result, why, measured, renewals, *sounded_us in errands:
                 errand = self.add(number, siren, node, data, proof, (alarm, Level(level), by))
                 errand.stage = None if stage is None else Stage(stage)
                 errand.result, errand.why, errand.measured, errand.renewals = Result(result), why, measured, renewals
+                errand.sounded_us = sounded_us[0] if sounded_us else 0
+            for siren, failure, why, retries, stood, stand_ins, told in falls[0] if falls else ():
+                fall = Fall(failure, why, retries, stood, tuple(stand_ins), told)
+                self._by_number[number].falls[siren] = fall
 
 
 def _pack_errand(e: Errand) -> list[Any]:
     stage = None if e.stage is None else int(e.stage)
-    return [e.siren, e.node, e.data, e.proof, stage, str(e.result), e.why, e.measured, e.renewals]
+    return [e.siren, e.node, e.data, e.proof, stage, str(e.result), e.why, e.measured, e.renewals, e.sounded_us]
+
+
+def _pack_fall(siren: str, f: Fall) -> list[Any]:
+    return [siren, f.failure, f.why, f.retries, f.stood, list(f.stand_ins), f.told]
 
 
 def _judge(errand: Errand, receipt: ReceiptData) -> tuple[Result, str]:

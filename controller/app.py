@@ -31,10 +31,12 @@ from .dispatch import Delivery
 from .dispatch.cap import Author
 from .dispatch.channels import channels_of
 from .dispatch.dispatcher import Dispatcher
+from .falling import Falling
 from .hearing import Hearing
 from .history.history import History, InfluxWriter
 from .intake import Intake, resolver
 from .lane import Lane
+from .notices import SirenNotice
 from .ordering import Ordering
 from .record.journal import Journal
 from .record.records import Record
@@ -109,6 +111,8 @@ class _Controller:
         self._refusals = Refusals(room)
         self._ordering = Ordering(room, jitter)
         self._deciding = Deciding(room, self._ordering)
+        self._falling = Falling(room, self._ordering, self._deciding)
+        self._falling.resume()
         self._acting = Acting(room, self._ordering, self._deciding)
         self._hearing = Hearing(room, self._ordering, self._deciding, heard=self._heard)
         self._watchdog = Watchdog(room, self._deciding)
@@ -117,6 +121,7 @@ class _Controller:
             room,
             ordering=self._ordering,
             deciding=self._deciding,
+            falling=self._falling,
             acting=self._acting,
             watchdog=self._watchdog,
             lane=self._lane,
@@ -126,7 +131,7 @@ class _Controller:
     def _tellers(self, others: Runners) -> None:
         ready, clock = self._ready, self._clock
         config, plan = ready.local.config, ready.signed.plan
-        author = Author(plan, config.cap)
+        author = Author(plan, config.cap, ready.signer)
         self._dispatcher = Dispatcher(
             author,
             channels_of(config.dispatch, clock=clock, runner=others("files")),
@@ -167,8 +172,8 @@ class _Controller:
 
     # What flows between the parts.
 
-    async def _tell(self, change: AlarmChange) -> None:
-        if self._history is not None:
+    async def _tell(self, change: AlarmChange | SirenNotice) -> None:
+        if self._history is not None and isinstance(change, AlarmChange):
             self._history.alarm(change)
         await self._dispatcher.tell(change)
 

@@ -113,11 +113,14 @@ class Fold:
                 view.stage, view.heard_us = receipt.stage, now_us
                 view.order_epoch = max(view.order_epoch, receipt.order_epoch)
 
-    def answer(self, node: str, receipt: ReceiptData, now_ns: int) -> tuple[Activation, Errand] | None:
-        """The order that the receipt answers, with its answer noted; None when it answers none that we know."""
+    def answer(self, node: str, receipt: ReceiptData, now_ns: int, at_us: int) -> tuple[Activation, Errand] | None:
+        """The order that the receipt answers, with its answer noted; None when it answers none that we know.
+
+        `at_us`: when the node said so, by its own wall clock.
+        """
         found = self.activations.find(node, receipt)
         if found is not None:
-            self.activations.receipt(found[1], receipt, now_ns)
+            self.activations.receipt(found[1], receipt, now_ns, at_us)
         return found
 
     def state(
@@ -176,7 +179,7 @@ class Fold:
             self.points.put(replace(word, live=False))
         self.pool = Pool(self.plan)
         for _, errand in self.activations.pending():
-            errand.answered_ns = now_ns
+            errand.answered_ns = errand.sent_ns = now_ns
 
 
 def owns(plan: Plan, node: str, judged: str) -> bool:

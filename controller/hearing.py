@@ -163,7 +163,7 @@ class Hearing:
             self._heard(node.id, event.data, envelope.issued_us)
             self._danger(folded, raising=event.data.cause in RAISING)
         elif isinstance(event.data, ReceiptData):
-            self._ordering.receipt(node, event.data, now_ns)
+            self._ordering.receipt(node, event.data, now_ns, envelope.issued_us)
         elif isinstance(event.data, TroubleData):
             room.trouble(event.data.code, event.data.subject, event.data.on, node.id)
         elif isinstance(event.data, BootData):

@@ -6,10 +6,11 @@ from typing import Final
 from cython_ext import BuciumError, Level
 from lanes.envelope import NOT_AFTER_MAX_US, Kind
 from lanes.keys import Mode
-from lanes.orders import Action, Order, OrderCore
+from lanes.orders import ZONES_MAX, Action, Order, OrderCore
 from lanes.reports import ReceiptData, Stage
 
 from .activation import MISQUOTED, RENEWALS_MAX, Activation, Errand, Result
+from .notices import NoticeKind, SirenNotice
 from .record.records import Record
 from .registry import Node
 from .room import Outgoing, Room
@@ -24,6 +25,8 @@ class Ordering:
     def __init__(self, room: Room, jitter: Callable[[], float]) -> None:
         self._room = room
         self._jitter = jitter
+        self.outcome: Callable[[Activation, Errand], None] = lambda _activation, _errand: None
+        """Called when a start has sounded or failed, as far as is known now."""
 
     def core(
         self,
@@ -64,19 +67,17 @@ class Ordering:
         activation = room.fold.activations.get(number)
         assert activation is not None
         errand = activation.errands[siren]
-        errand.due_ns = room.clock.monotonic_ns() + errand.wait_ns
+        errand.sent_ns = room.clock.monotonic_ns()
+        errand.due_ns = errand.sent_ns + errand.wait_ns
         room.notify()
 
     # What comes back.
 
-    def receipt(self, node: Node, receipt: ReceiptData, now_ns: int) -> None:
-        """A node's receipt, already journaled as its event."""
+    def receipt(self, node: Node, receipt: ReceiptData, now_ns: int, at_us: int) -> None:
+        """A node's receipt, already journaled as its event. `at_us`: by the node's wall clock."""
         room = self._room
-        if receipt.stage is Stage.UNORDERED:
-            room.trouble(SECURITY, receipt.siren or node.id, True)
-        elif receipt.siren and receipt.stage is Stage.DONE:
-            room.trouble(SECURITY, receipt.siren, False)
-        found = room.fold.answer(node.id, receipt, now_ns)
+        self._security(node, receipt)
+        found = room.fold.answer(node.id, receipt, now_ns, at_us)
         if found is None:
             return
         activation, errand = found
@@ -84,6 +85,22 @@ class Ordering:
             self._renew(activation, errand)
         elif errand.order.action is Action.START and errand.result is not Result.PENDING:
             room.trouble(FAILED, errand.siren, errand.result is Result.FAIL and errand.why != "stopped")
+            self.outcome(activation, errand)
+
+    def _security(self, node: Node, receipt: ReceiptData) -> None:
+        """A siren that sounds though nobody ordered it is a security alarm: trouble, and dispatch hears of it."""
+        room, siren = self._room, receipt.siren or node.id
+        sounds = receipt.stage is Stage.UNORDERED
+        over = bool(receipt.siren) and receipt.stage is Stage.DONE
+        if sounds == room.troubles.on(SECURITY, siren) or not (sounds or over):
+            return
+        room.trouble(SECURITY, siren, sounds)
+        kind = NoticeKind.UNORDERED if sounds else NoticeKind.QUIET
+        described = room.plan.siren(receipt.siren)
+        zones = described.zones[:ZONES_MAX] if described else ()
+        at_us = room.clock.wall_us()
+        heads = (kind, receipt.siren, node.id, receipt.reason, "", Mode.LIVE, Level.NORMAL)
+        room.notice(SirenNotice(*heads, zones, receipt.incident, "", 0, (), at_us))
 
     def _renew(self, activation: Activation, errand: Errand) -> None:
         """The same order, quoting what the node now says. Its life does not begin anew."""
@@ -108,6 +125,7 @@ class Ordering:
             self.end(activation, errand, Result.FAIL, why)
             if errand.order.action is Action.START:
                 room.trouble(FAILED, errand.siren, True)
+                self.outcome(activation, errand)
         for _, errand in room.fold.activations.due(now_ns, now_us, self._jitter()):
             room.outgoing.append(Outgoing(0, errand.node, errand.data))
             room.notify()

@@ -1,9 +1,14 @@
 """Start-up is recovery: the last snapshot, and each row after it, folded into the room (design §2.2).
 
 A row says what was found, so nothing is judged, verified or decided again: a key revoked since then changes no history.
+
+A journal that is damaged does not keep us from starting: it is set aside, and a new one goes on from its last whole row.
 """
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
 from cython_ext import Level
 from lanes.envelope import peek
@@ -14,13 +19,56 @@ from .activation import Result
 from .alarm.changes import AlarmChange
 from .alarm.record import Alarm
 from .approvals import Yes, unpack_request
+from .fallback import Step
+from .notices import SirenNotice
 from .policy import Decision
+from .record.aside import Remains, newest, set_aside
+from .record.database import Damaged
+from .record.journal import Former, Journal
 from .record.records import Record, Row
 from .room import Room
 
 
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A room as its journal left it; `rows` were read. `aside`: the name of a damaged journal, "" when it was whole."""
+
+    room: Room
+    rows: int
+    aside: str = ""
+
+
+def open_room(
+    path: Path, emergency: Path | None, journal: Callable[[Former | None], Journal], room: Callable[[Journal], Room]
+) -> Recovered:
+    """The room of the journal at `path`, whatever state that is in. StoreError when it is not ours or cannot be set aside.
+
+    `journal` opens it (or makes one that goes on from a former one), `room` makes an empty room on it. Blocks for the disk.
+    """
+    there = None if path.exists() else newest(path)  # we died between setting it aside and beginning anew
+    opened: Journal | None = None
+    if there is None:
+        try:
+            opened = journal(None)
+            made = room(opened)
+            return Recovered(made, recover(made))
+        except Damaged:
+            if opened is not None:
+                opened.drop()
+            there = set_aside(path, emergency)
+    remains = Remains(there)
+    try:
+        empty = room(cast(Journal, remains))
+        recover(empty)
+        former = Former(remains.id, remains.seq, remains.hash, there.name, empty.pack())
+    finally:
+        remains.close()
+    made = room(journal(former))
+    return Recovered(made, recover(made), there.name)
+
+
 def recover(room: Room) -> int:
-    """Rebuild the room from its journal; the number of rows that were read. Blocks for the disk."""
+    """Rebuild the room from its journal; the number of rows that were read. Damaged names the first that is not whole."""
     after, count = 0, 0
     snapshot = room.journal.last_snapshot()
     if snapshot is not None:
@@ -52,6 +100,8 @@ def replay(room: Room, row: Row) -> None:
         case Record.DECISION:
             decision = Decision.unpack(value[0])
             room.stand((decision.alarm.zone, decision.alarm.hazard, Mode(value[1])), decision)
+        case Record.NOTICE:
+            room.untold[row.seq] = SirenNotice.unpack(value[0])
         case Record.TOLD:
             room.untold.pop(value[0], None)
         case Record.TROUBLE:
@@ -61,6 +111,9 @@ def replay(room: Room, row: Row) -> None:
             _order(room, *value)
         case Record.OUTCOME:
             _outcome(room, *value)
+        case Record.FALL_BACK:
+            number, siren, failure, why, step, sirens = value
+            room.fold.activations.fell(number, siren, failure, why, Step(step), tuple(sirens))
         case Record.ACT | Record.REQUEST | Record.APPROVAL | Record.CLOSED:
             _person(room, row.kind, value)
         case _:
@@ -78,7 +131,7 @@ def _event(room: Room, row: Row, data: bytes, mode: int, live: bool) -> None:
     now_us, now_ns = row.wall_us, row.monotonic_ns
     room.fold.event(node, envelope, event, data, mode=Mode(mode), live=live, now_us=now_us, at_ns=now_ns)
     if isinstance(event.data, ReceiptData):
-        room.fold.answer(node.id, event.data, now_ns)
+        room.fold.answer(node.id, event.data, now_ns, envelope.issued_us)
 
 
 def _state(room: Room, row: Row, data: bytes, mode: int) -> None:

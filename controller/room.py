@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cython_ext import BuciumError, Clock, Hazard, Level
+from lanes import cbor
 from lanes.envelope import BOOT_BYTES, Envelope, Kind, seal
 from lanes.keys import Mode, SigningKey
 from lanes.orders import Action
@@ -23,6 +24,7 @@ from .alarm.changes import AlarmChange
 from .alarm.record import Alarm
 from .approvals import Requests
 from .fold import Fold
+from .notices import MARK, SirenNotice
 from .policy import Decision
 from .record.journal import Journal
 from .record.records import Record, Row
@@ -76,7 +78,7 @@ class Room:
         self.barred: dict[bytes, tuple[Level, str]] = {}  # incident → no automatic sound up to this Level, and why
         self.ordered: dict[bytes, Level] = {}  # incident → the Level that policy has ordered for
         self.used: dict[bytes, int] = {}  # acts and approvals that have counted → their not-after
-        self.untold: dict[int, AlarmChange] = {}  # journal row → change not yet in dispatch's outbox
+        self.untold: dict[int, AlarmChange | SirenNotice] = {}  # journal row → not yet in dispatch's outbox
         self.outgoing: deque[Outgoing] = deque()
         self.notify: Callable[[], None] = lambda: None
         self.ordinal = 0
@@ -123,6 +125,11 @@ class Room:
 
     def _note_trouble(self, code: str, subject: str, source: str, on: bool) -> None:
         self.journal.append(Record.TROUBLE, [code, subject, source, on])
+
+    def notice(self, notice: SirenNotice) -> None:
+        """Journal what dispatch must hear of a siren."""
+        self.untold[self.journal.append(Record.NOTICE, [notice.pack()]).seq] = notice
+        self.notify()
 
     def told(self, seq: int) -> None:
         """Dispatch has the change of row `seq` on its own disk."""
@@ -200,7 +207,7 @@ class Room:
         self.barred = {incident: (Level(level), why) for incident, level, why in state["barred"]}
         self.ordered = {incident: Level(level) for incident, level in state["ordered"]}
         self.used = {once: until for once, until in state["used"]}  # noqa: C416 - pairs, as lists
-        self.untold = {seq: AlarmChange.unpack(change) for seq, change in state["untold"]}
+        self.untold = {seq: _tellable(packed) for seq, packed in state["untold"]}
 
     def take_order(self, number: int, siren: str, node: str, data: bytes, heads: tuple[str, Level, str]) -> None:
         """An order that stands in the journal becomes part of its activation."""
@@ -210,3 +217,8 @@ class Room:
         if by == POLICY and errand.order.action is Action.START:
             incident = errand.order.core.incident
             self.ordered[incident] = max(level, self.ordered.get(incident, Level.NORMAL))
+
+
+def _tellable(packed: bytes) -> AlarmChange | SirenNotice:
+    """What waits to be told, as `pack` gave it."""
+    return SirenNotice.unpack(packed) if cbor.decode_document(packed)[0] == MARK else AlarmChange.unpack(packed)

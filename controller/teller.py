@@ -1,4 +1,4 @@
-"""Carries what changed in the alarms to dispatch and history, each change once it is durable, and remembers what was told.
+"""Carries what changed in the alarms and sirens to dispatch and history, each change once it is durable; remembers what was told.
 
 A change that was not told when the program stopped is told again at the next start: dispatch knows it by its content. Sirens
 never wait for this.
@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from .alarm.changes import AlarmChange
+from .notices import SirenNotice
 from .room import Room
 
 TELL_MAX: Final = 500  # changes told together: dispatch writes so many in one commit
@@ -17,7 +18,7 @@ TELL_MAX: Final = 500  # changes told together: dispatch writes so many in one c
 class Teller:
     """Runs until cancelled."""
 
-    def __init__(self, room: Room, tell: Callable[[AlarmChange], Awaitable[None]]) -> None:
+    def __init__(self, room: Room, tell: Callable[[AlarmChange | SirenNotice], Awaitable[None]]) -> None:
         self._room = room
         self._tell = tell
         self._wake = asyncio.Event()

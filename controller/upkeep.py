@@ -8,6 +8,7 @@ from cython_ext import NS_PER_S
 
 from .acting import Acting
 from .deciding import Deciding
+from .falling import Falling
 from .lane import Lane
 from .ordering import Ordering
 from .refusals import Refusals
@@ -36,6 +37,7 @@ class Upkeep:
         *,
         ordering: Ordering,
         deciding: Deciding,
+        falling: Falling,
         acting: Acting,
         watchdog: Watchdog,
         lane: Lane,
@@ -44,6 +46,7 @@ class Upkeep:
         self._room = room
         self._quick: tuple[Callable[[int, int], None], ...] = (
             ordering.tick,
+            lambda now_ns, _: falling.tick(now_ns),
             lambda now_ns, _: deciding.tick(now_ns),
             lambda now_ns, _: watchdog.tick(now_ns),
         )

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from cython_ext import Hazard, Level, PanelConfig
 
+from .exercises import CalendarText, Exercise
 from .identity import NAMES_MAX
 from .keys import Mode, Role
 from .plan_types import Id, ModeName, Named, Public, Texts
@@ -21,6 +22,7 @@ from .settings import Settings
 from .sounding import Pattern, Policy, Segment, Siren
 
 __all__ = [
+    "Exercise",
     "Group",
     "Id",
     "Key",
@@ -53,6 +55,17 @@ class Zone(Named):
     circle: tuple[float, float, float] | None = Field(None, description="latitude, longitude, radius in km")
     geocodes: dict[str, str] = Field(default_factory=dict, description="e.g. EMMA_ID, NUTS3")
     population: Annotated[int, Field(ge=0)] = Field(0, description="people who live there")
+    people: tuple[tuple[float, float, int], ...] = Field(
+        (), max_length=1000, description="where they live: latitude, longitude, people; for more use people_file"
+    )
+    people_file: Annotated[str, Field(pattern=r"^$|^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")] = Field(
+        "", description="the same as a file beside the plan, CSV: lat,lon,people"
+    )
+    people_sha256: Annotated[str, Field(pattern=r"^$|^[0-9a-f]{64}$")] = Field("", description="its SHA-256, in hex")
+    coverage_percent: Annotated[float, Field(ge=0, le=100)] = Field(
+        0.0, description="Trouble when fewer of them are within earshot of sirens that could sound now; 0: never"
+    )
+    silent_test: CalendarText = Field("", description="of its sirens: `03:10 daily`; each siren may have its own")
     instructions: Texts = Field(description="what people should do, by language; goes into CAP", default_factory=dict)
 
     @model_validator(mode="after")
@@ -64,7 +77,19 @@ class Zone(Named):
         for latitude, longitude in (*self.polygon, *([self.circle[:2]] if self.circle else [])):
             if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
                 raise ValueError(f"zone {self.id!r}: [{latitude}, {longitude}] is not latitude, longitude in degrees")
+        self._people()
         return self
+
+    def _people(self) -> None:
+        for latitude, longitude, people in self.people:
+            if not (-90 <= latitude <= 90 and -180 <= longitude <= 180 and people >= 0):
+                raise ValueError(f"zone {self.id!r}: [{latitude}, {longitude}, {people}] is not lat, lon, people")
+        if bool(self.people_file) != bool(self.people_sha256):
+            raise ValueError(f"zone {self.id!r}: people_file and people_sha256 go together")
+        if self.people and self.people_file:
+            raise ValueError(f"zone {self.id!r} has people and people_file: choose one")
+        if self.coverage_percent and not (self.people or self.people_file):
+            raise ValueError(f"zone {self.id!r}: coverage_percent needs people or people_file")
 
 
 class Key(Settings):
@@ -103,6 +128,13 @@ class Plan(Settings):
     sirens: tuple[Siren, ...] = Field((), alias="siren", description="sirens")
     patterns: tuple[Pattern, ...] = Field((), alias="pattern", description="signals")
     policies: tuple[Policy, ...] = Field((), alias="policy", description="what happens in a zone at a Level")
+    exercises: tuple[Exercise, ...] = Field((), alias="exercise", description="sirens that sound on a calendar")
+    audible_db: Annotated[float, Field(ge=30, le=120)] = Field(
+        70.0, description="dB(A) that people outdoors hear above their surroundings; for sirens with sound_db"
+    )
+    loss_db: Annotated[float, Field(ge=6, le=20)] = Field(
+        10.0, description="dB lost with each doubling of the distance: 6 over open water, 10 among houses"
+    )
     keys: tuple[Key, ...] = Field((), alias="key", description="the roster: whose keys count")
     revoked: tuple[str, ...] = Field((), description="key ids (hex) that no longer count")
 
@@ -113,6 +145,7 @@ class Plan(Settings):
             ("point or vote", (*self.points, *self.groups)),
             ("siren", self.sirens),
             ("pattern", self.patterns),
+            ("exercise", self.exercises),
         )
         for what, items in kinds:
             ids = [item.id for item in items]
@@ -149,6 +182,8 @@ class Plan(Settings):
                 for zone in item.zones:
                     if zone not in zones:
                         raise ValueError(f"{what} {item.id!r} names zone {zone!r}, which the plan has not")
+        self._neighbours(zones)
+        self._exercises()
         for group in self.groups:
             for point in group.points:
                 if point not in points:
@@ -178,7 +213,45 @@ class Plan(Settings):
                 if zone not in zones:
                     raise ValueError(f"key of {key.signer!r} names zone {zone!r}, which the plan has not")
 
+    def _neighbours(self, zones: set[str]) -> None:
+        """A neighbour can only stand in where the plan lets it warn a zone of the siren that failed."""
+        sirens = {siren.id: siren for siren in self.sirens}
+        for siren in self.sirens:
+            for zone in siren.reserve_zones:
+                if zone not in zones:
+                    raise ValueError(f"siren {siren.id!r} names zone {zone!r}, which the plan has not")
+            for name in siren.neighbours:
+                other = sirens.get(name)
+                if other is None:
+                    raise ValueError(f"siren {siren.id!r} names neighbour {name!r}, which the plan has not")
+                if not set(siren.zones) & set(other.all_zones):
+                    raise ValueError(
+                        f"siren {siren.id!r} names neighbour {name!r}, which may warn none of its zones: "
+                        f"give {name!r} one of them in reserve_zones"
+                    )
+
+    def _exercises(self) -> None:
+        zones = {zone.id: zone for zone in self.zones}
+        for exercise in self.exercises:
+            where = f"exercise {exercise.id!r}"
+            for zone in exercise.zones:
+                if zone not in zones:
+                    raise ValueError(f"{where} names zone {zone!r}, which the plan has not")
+                if not any(zone in siren.zones for siren in self.sirens):
+                    raise ValueError(f"{where} names zone {zone!r}, which no siren warns")
+            if len({zones[zone].timezone for zone in exercise.zones}) > 1:
+                raise ValueError(f"{where} has zones of several time zones: make one exercise for each")
+            pattern = self.pattern(exercise.pattern)
+            if pattern is None:
+                raise ValueError(f"{where} names pattern {exercise.pattern!r}, which the plan has not")
+            if exercise.max_s > pattern.length_s + 1:
+                raise ValueError(f"{where}: max_s {exercise.max_s} is longer than its pattern ({pattern.length_s:g} s)")
+
     # What both ends ask of it.
+
+    def timezone_of(self, zone: str) -> str:
+        """The IANA time zone of one of its zones."""
+        return next(each.timezone for each in self.zones if each.id == zone)
 
     @cached_property
     def roster(self) -> Roster:

@@ -4,6 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .battery import Battery
+from .exercises import CalendarText
 from .orders import SOUND_MAX_S
 from .plan_types import HazardName, Id, LevelName, Named, Texts
 from .settings import Settings
@@ -21,7 +23,35 @@ class Siren(Named):
     proof: bool = Field(False, description="true: SOUNDING must be measured, else the activation has failed")
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = Field(None, description="degrees north")
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = Field(None, description="degrees east")
-    radius_m: Annotated[float, Field(ge=0)] = Field(0.0, description="how far it is heard")
+    radius_m: Annotated[float, Field(ge=0, le=50_000)] = Field(
+        0.0, description="how far it is heard; 0: reckoned from sound_db"
+    )
+    sound_db: Annotated[float, Field(ge=0, le=180)] = Field(
+        0.0, description="dB(A) at 30 m, the maker's figure; with the plan's audible_db and loss_db it gives the radius"
+    )
+    silent_test: CalendarText = Field(
+        "", description="`03:10 daily`, `03:10 monday`; empty: its zone's; without either there is none"
+    )
+    battery: Battery | None = Field(None, description="what it lives on without mains")
+    neighbours: tuple[Id, ...] = Field(
+        (), max_length=8, description="sirens that take its place when it fails, in this order; empty: the nearest"
+    )
+    reserve_zones: tuple[Id, ...] = Field(
+        (), max_length=8, description="zones that it warns too, but only when a siren of theirs has failed"
+    )
+
+    @property
+    def all_zones(self) -> tuple[str, ...]:
+        """The zones that it may ever warn."""
+        return (*self.zones, *self.reserve_zones)
+
+    @model_validator(mode="after")
+    def _place(self) -> Self:
+        if twice := set(self.zones) & set(self.reserve_zones):
+            raise ValueError(f"siren {self.id!r}: zone {min(twice)!r} stands in zones and in reserve_zones")
+        if self.id in self.neighbours:
+            raise ValueError(f"siren {self.id!r} is its own neighbour")
+        return self
 
 
 class Segment(Settings):
@@ -69,6 +99,22 @@ class Pattern(Named):
         return self
 
 
+class FallBack(Settings):
+    """What follows when a siren has failed to sound (controller/falling.py; docs/decisions.md)."""
+
+    answer_s: Annotated[float, Field(ge=3, le=60)] = Field(
+        10.0, description="no answer for so long: its neighbours are ordered; it is asked on until its order ends"
+    )
+    retries: Annotated[int, Field(ge=0, le=3)] = Field(1, description="the same siren again, where that can help")
+    neighbours: Annotated[int, Field(ge=0, le=4)] = Field(1, description="sirens that are ordered in its place")
+    tell: bool = Field(True, description="dispatch is told that it failed to sound, and why")
+
+    @classmethod
+    def usual(cls) -> Self:
+        """What holds where the plan says nothing."""
+        return cls.model_validate({})
+
+
 class Policy(Settings):
     """What happens in a zone when a hazard reaches a Level."""
 
@@ -83,6 +129,7 @@ class Policy(Settings):
     approvals: Annotated[int, Field(ge=2, le=4)] = Field(2, description="people that an order by hand needs")
     centres: Annotated[int, Field(ge=1, le=2)] = Field(1, description="2: the people must be of two centres")
     reflex: bool = Field(False, description="the node may sound its own sirens alone when it is cut off")
+    fall_back: FallBack = Field(default_factory=FallBack.usual, description="what follows when a siren fails to sound")
 
     @model_validator(mode="after")
     def _sense(self) -> Self:

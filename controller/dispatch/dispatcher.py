@@ -17,6 +17,7 @@ from cython_ext import Clock
 from lanes.store import Runner
 
 from ..alarm.changes import AlarmChange
+from ..notices import SirenNotice
 from . import Channel, Delivery, Outcome, ReceiptSink, TroubleSink
 from .cap import Author
 from .courier import Courier, Entropy
@@ -63,12 +64,12 @@ class Dispatcher:
             )
             for channel in channels
         }
-        self._pending: list[tuple[AlarmChange, asyncio.Future[None]]] = []
+        self._pending: list[tuple[AlarmChange | SirenNotice, asyncio.Future[None]]] = []
         self._arrived = asyncio.Event()
         self._invalid = False
         self._unwritten: set[str] = set()  # what the disk did not take
 
-    async def tell(self, change: AlarmChange) -> None:
+    async def tell(self, change: AlarmChange | SirenNotice) -> None:
         """Returns when the change is durable. Changes told at the same time share one commit. Needs `run`."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((change, done))

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lxml import etree
-
 from cython_ext import Level
 from lanes.store import open_store
 
 from ..alarm.changes import AlarmChange, ChangeKind
-from . import Message, capcheck
-from .cap import Author, MessageType, Place, identifier_of, reference_of, write
+from ..notices import SirenNotice
+from . import Message, gate
+from .cap import Author, MessageType, Place, identifier_of, reference_of
+from .siren import tell_of
 from .summary import summarise
 
 APPLICATION: Final = 0x42554F42  # "BUOB"
@@ -81,14 +81,18 @@ class Outbox:
 
     # In.
 
-    def tell(self, author: Author, changes: Sequence[AlarmChange], now_us: int) -> Told:
+    def tell(self, author: Author, changes: Sequence[AlarmChange | SirenNotice], now_us: int) -> Told:
         """Write and queue the messages about `changes`, in one commit. A change that was told before is not told again."""
         identifiers: list[str] = []
         invalid: list[str] = []
         with self._db:
             for change in changes:
-                identifier = identifier_of(change)
+                identifier = change.identifier if isinstance(change, SirenNotice) else identifier_of(change)
                 if self._db.execute("SELECT 1 FROM message WHERE identifier = ?", (identifier,)).get:
+                    continue
+                if isinstance(change, SirenNotice):
+                    self._notice(author, change, now_us)
+                    identifiers.append(identifier)
                     continue
                 alarm = _key(change)
                 self._merge(change, alarm)
@@ -145,7 +149,8 @@ class Outbox:
         cap: bytes | None = None
         wrong: list[str] = []
         if kind is not None:
-            cap, wrong = _publishable(author.build(change, place, words), now_us)
+            verdict = gate.publish(author.compose(change, place, words), author.signer, now_us)
+            cap, wrong = verdict.data, [str(fault) for fault in verdict.faults]
         summary = summarise(author, change, place, words, cap=cap is not None)
         channels = [name for name, wants in self._wants.items() if wants(cap is not None)]
         urgent = not renewed and change.kind in (ChangeKind.RAISED, ChangeKind.ESCALATED, ChangeKind.CLEARED)
@@ -160,6 +165,20 @@ class Outbox:
         number = self._db.last_insert_rowid()
         self._db.executemany("INSERT INTO parcel VALUES (?, ?)", [(name, number) for name in channels])
         return [f"{identifier}: {fault}" for fault in wrong]
+
+    def _notice(self, author: Author, notice: SirenNotice, now_us: int) -> None:
+        """What people must hear of a siren: to every channel that takes what CAP does not tell."""
+        sent_us = now_us // 1_000_000 * 1_000_000
+        channels = [name for name, wants in self._wants.items() if wants(False)]
+        summary = tell_of(author, notice, sent_us) if channels else None
+        row = (notice.identifier, f"{int(notice.mode)}:siren/{notice.siren}", sent_us, sent_us + CANCEL_VALID_US)
+        self._db.execute(
+            "INSERT INTO message(identifier, alarm, type, reference, urgent, sent_us, expires_us, cap, summary)"
+            " VALUES (?, ?, '', '', 1, ?, ?, NULL, ?)",
+            (*row, summary),
+        )
+        number = self._db.last_insert_rowid()
+        self._db.executemany("INSERT INTO parcel VALUES (?, ?)", [(name, number) for name in channels])
 
     def _chain(self, alarm: str) -> tuple[str, ...]:
         """References to the messages since the last Cancel, oldest first; the first and the newest of a very long chain."""
@@ -250,12 +269,3 @@ def _type(change: AlarmChange, *, chained: bool) -> MessageType | None:
     if change.kind is ChangeKind.ACKNOWLEDGED and change.level is change.was:
         return None
     return MessageType.UPDATE if chained else MessageType.ALERT
-
-
-def _publishable(alert: etree._Element, now_us: int) -> tuple[bytes | None, list[str]]:
-    """The message's bytes, or None and the rules that it breaks."""
-    data = write(alert)
-    found = list(dict.fromkeys(map(str, capcheck.examine(alert, now_us))))
-    if len(data) > capcheck.BYTES_MAX:
-        found.append(f"size: {len(data)} bytes, at most {capcheck.BYTES_MAX}")
-    return (None, found[:3]) if found else (data, [])

@@ -39,6 +39,8 @@ class Record(IntEnum):
     CLOSED = 33  # [digest, why]: a request that ended
     ORDER = 40  # [activation, siren, signed bytes, alarm, level, by]: durable before it is sent
     OUTCOME = 41  # [activation, siren, result, why]: how an order ended without a receipt
+    FALL_BACK = 42  # [activation, siren, failure, why, step, sirens]: what was done about a siren that failed
+    NOTICE = 46  # [notice]: what dispatch hears of a siren
     DELIVERY = 45  # [channel, identifier, alarm, outcome, detail, attempts, at µs, took ms]: dispatch's receipt
     TROUBLE = 50  # [code, subject, source, on]
     HEAD = 60  # [seq, hash, wall µs, kid, signature]

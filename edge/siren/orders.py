@@ -139,7 +139,7 @@ def _covered(opened: OpenOrder, standing: Standing) -> list[Siren] | Refused:
             return refuse(opened, Why.ZONE, "no siren of this node warns these zones")
     if order.action is Action.START and not zones:
         return refuse(opened, Why.ZONE, "a start names its zones", order.siren)
-    if order.siren and zones and set(zones).isdisjoint(sirens[0].zones):
+    if order.siren and zones and set(zones).isdisjoint(sirens[0].all_zones):
         return refuse(opened, Why.ZONE, "this siren warns none of these zones", order.siren)
     if opened.signer.role is Role.OPERATOR and not all(opened.signer.covers(s.zones) for s in sirens):
         return refuse(opened, Why.ZONE, f"{opened.signer.id} may not act for all of these sirens' zones", order.siren)
@@ -281,7 +281,8 @@ class _Start:
 
     def _by_evidence(self, siren: Siren, pattern: Pattern) -> Verdict:
         core, plan, view = self.opened.order.core, self.standing.plan, self.standing.view
-        zones = set(core.zones) & set(siren.zones)
+        # In a zone of its reserve a siren sounds only when it is ordered by name: in the place of one that has failed.
+        zones = set(core.zones) & set(siren.all_zones if self.opened.order.siren else siren.zones)
         policies = [p for p in plan.policies if p.zone in zones and p.mode in AUTOMATIC and p.pattern == core.pattern]
         policies = [p for p in policies if not p.max_s or core.max_s <= p.max_s]
         if not policies:

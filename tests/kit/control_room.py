@@ -10,6 +10,7 @@ from typing import Any
 
 from controller.acting import Acting
 from controller.deciding import Deciding
+from controller.falling import Falling
 from controller.hearing import Heard, Hearing
 from controller.lane import Lane
 from controller.ordering import Ordering
@@ -124,6 +125,8 @@ class ControlRoom:
         self.refusals = Refusals(self.room)
         self.ordering = Ordering(self.room, lambda: 0.5)
         self.deciding = Deciding(self.room, self.ordering)
+        self.falling = Falling(self.room, self.ordering, self.deciding)
+        self.falling.resume()
         self.acting = Acting(self.room, self.ordering, self.deciding)
         self.hearing = Hearing(self.room, self.ordering, self.deciding)
         self.watchdog = Watchdog(self.room, self.deciding)
@@ -134,6 +137,7 @@ class ControlRoom:
             self.room,
             ordering=self.ordering,
             deciding=self.deciding,
+            falling=self.falling,
             acting=self.acting,
             watchdog=self.watchdog,
             lane=self.lane,
