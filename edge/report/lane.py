@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from cython_ext import NS_PER_S, Clock, WireError, topics
-from lanes.envelope import ORDER_BYTES_MAX, Kind, Refusal, peek
+from lanes.envelope import ORDER_BYTES_MAX, Envelope, Kind, Refusal, peek
 from lanes.link import Connector, Link, LinkDown, Message
 from lanes.orders import Ack
+from lanes.pieces import Want
 from lanes.planfile import SignedPlan
 from lanes.reports import PointState, SirenState
 
@@ -41,6 +42,8 @@ class Node:
     """What the lane asks of the rest of the node."""
 
     order: Callable[[bytes], Awaitable[object]]  # each ORDER envelope; answers by receipts
+    piece: Callable[[Envelope], str]  # each CHUNK envelope of the controller; "" when it is one, else why not
+    want: Callable[[], Want | None]  # what is to be asked of the controller's plan
     act: Callable[[bytes], str]  # each ACT envelope (a person's veto); "" when it counts, else why not
     heard: Callable[[int], None]  # a valid message of the controller was issued at this wall time (UTC microseconds)
     states: Callable[[], tuple[Sequence[PointState], Sequence[SirenState]]]
@@ -64,7 +67,6 @@ class Lane:
         jitter: Callable[[], float],
     ) -> None:
         self._node = node
-        self._plan = signed.plan
         self._reporter = reporter
         self._troubles = troubles
         self._rest = rest
@@ -75,6 +77,7 @@ class Lane:
         self._hearing = Hearing(signed.plan, node, clock)
         self._wake = asyncio.Event()
         self._state_wanted = asyncio.Event()
+        self._asking = asyncio.Event()
         self._orders = asyncio.Semaphore(ORDERS_MAX)
         self._order_topic = topics.order(signed.plan.group, node)
         self._beat_topic = topics.beat(signed.plan.group)
@@ -87,8 +90,17 @@ class Lane:
         self._more = True  # the ledger may hold backlog that is not in the outbox
         self._ledger = b""
         self.connected = False
-        self.counts = {"connects": 0, "sent": 0, "acks": 0, "acks_refused": 0, "orders": 0, "states": 0}
+        self.counts = {"connects": 0, "sent": 0, "acks": 0, "acks_refused": 0, "orders": 0, "states": 0, "wants": 0}
         reporter.listeners.append(self._recorded)
+
+    def replan(self, signed: SignedPlan) -> None:
+        """Another plan of the same group and controller: whom to believe. What is true now is said under it at once."""
+        self._hearing.replan(signed.plan)
+        self._state_wanted.set()
+
+    def ask(self) -> None:
+        """A piece of a plan has come, or nothing more of it is wanted: say so, or say under which plan we judge."""
+        self._asking.set()
 
     @property
     def cut_off_since_ns(self) -> int | None:
@@ -138,9 +150,12 @@ class Lane:
             self._outbox.all_due(self._clock.monotonic_ns())
             self._more = True
             self._state_wanted.set()
+            if self._rest.want() is not None:
+                self._asking.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive(link, group), name="lane.receive")
                 group.create_task(self._say_state(link), name="lane.state")
+                group.create_task(self._say_want(link), name="lane.want")
                 group.create_task(self._send(link, group), name="lane.send")
 
     # Out.
@@ -200,6 +215,20 @@ class Lane:
                     self.counts["states"] += 1
             await _pause(self._state_wanted, STATE_S)
 
+    async def _say_want(self, link: Link) -> None:
+        """Each answer asks for the next piece of the controller's plan: so one at a time is on its way to us."""
+        while True:
+            await self._asking.wait()
+            self._asking.clear()
+            want = self._rest.want()
+            if want is None:
+                self._state_wanted.set()  # which names the plan that runs
+                continue
+            while (data := self._reporter.want(want)) is None:
+                await asyncio.sleep(STATE_RETRY_S)
+            await link.publish(self._report_topic, data, qos=1)
+            self.counts["wants"] += 1
+
     # In.
 
     async def _receive(self, link: Link, group: asyncio.TaskGroup) -> None:
@@ -228,7 +257,13 @@ class Lane:
 
     async def _take(self, message: Message) -> None:
         heard = self._judge(message)
-        if heard is None or heard.opened.envelope.kind is not Kind.ACK:
+        if heard is None:
+            return
+        if heard.opened.envelope.kind is Kind.CHUNK:
+            if why := self._rest.piece(heard.opened.envelope):
+                self._refuse(why, "chunk")
+            return
+        if heard.opened.envelope.kind is not Kind.ACK:
             return
         try:
             ack = Ack.unpack(heard.opened.envelope.body)
@@ -295,9 +330,10 @@ class Lane:
             self._consider()
             if now_ns - self._refused_ns >= REFUSED_QUIET_S * NS_PER_S:
                 self._troubles.set("messages-refused", False)
-            # Not later than either limit can be reached; what comes meanwhile only moves the limits on.
-            next_ns = min(self._limit_ns(), now_ns + CUT_OFF_NS)
-            await asyncio.sleep(max(0.1, (next_ns - now_ns) / NS_PER_S))
+            # Not later than either limit can be reached; what comes meanwhile only moves the limits on, or ends a cut.
+            limit_ns = self._limit_ns()
+            wait_ns = limit_ns - now_ns if limit_ns > now_ns else CUT_OFF_NS
+            await asyncio.sleep(max(0.1, min(wait_ns, CUT_OFF_NS) / NS_PER_S))
 
     def _limit_ns(self) -> int:
         """When, if nothing comes, we are cut off."""
