@@ -1,9 +1,15 @@
-"""The world's event loop: virtual time, tasks in an order that repeats, and machines that can be stopped like a process."""
+"""The world's event loop: virtual time, tasks in an order that repeats, and machines that can be stopped like a process.
+
+It has no selector: where asyncio would wait, its clock jumps to the next timer. It keeps timers and callbacks in the plainest
+way that gives asyncio's order, because half of what a quiet site costs is its loop.
+"""
 
 import asyncio
 import itertools
-from collections import deque
-from collections.abc import Coroutine, Generator
+from asyncio import events
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from heapq import heappop, heappush
 from typing import Any
 
 from tests.kit.clock import ManualClock, VirtualLoop
@@ -27,28 +33,98 @@ class NumberedTask(asyncio.Task[Any]):
         return self is other
 
 
-class _Ready(deque[Any]):
-    """The loop's queue. What a stopped machine should run is held back for it."""
+class _Handle(events.Handle):
+    """asyncio's, without its questions about debugging."""
 
-    def append(self, handle: Any) -> None:
-        life = handle._context.get(HERE)
-        if life is not None and life.machine.frozen and life.alive:
-            life.machine.held.append(handle)
-        else:
-            super().append(handle)
+    __slots__ = ()
+
+    def __init__(self, callback: Any, args: Any, loop: Any, context: Context | None) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+class _Timer(events.TimerHandle):
+    __slots__ = ()
+
+    def __init__(self, when: float, callback: Any, args: Any, loop: Any, context: Context | None) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = False  # so that asyncio keeps no count of it
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None
 
 
 class WorldLoop(VirtualLoop):
-    """Use through `World.run`."""
+    """Use through `World.run`. `broke`: what the world's own callbacks raised; bugs of programs end those programs."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
-        self._ready = _Ready()
+        self._timers: list[tuple[float, int, _Timer]] = []
+        self._order = itertools.count()
+        self.frozen = 0  # machines that are stopped
+        self.broke: list[BaseException] = []
         NumberedTask._numbers = itertools.count()
         self.set_task_factory(_task)
-        self.set_exception_handler(
-            lambda _loop, _context: None
-        )  # the dead leave tasks behind; bugs of the living end them
+        self.set_exception_handler(lambda _loop, _context: None)  # the dead leave tasks behind
+
+    def time(self) -> float:
+        return self.clock._monotonic_ns / 1e9
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> events.Handle:
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> events.TimerHandle:
+        return self.call_at(self.clock._monotonic_ns / 1e9 + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> events.TimerHandle:
+        timer = _Timer(when, callback, args, self, context)
+        heappush(self._timers, (when, next(self._order), timer))
+        return timer
+
+    def _run_once(self) -> None:
+        """asyncio's turn: what is due becomes ready, and what was ready when the turn began is run."""
+        ready, timers, clock = self._ready, self._timers, self.clock
+        while timers and timers[0][2]._cancelled:
+            heappop(timers)
+        if not ready and not self._stopping:
+            if not timers:
+                raise RuntimeError("the world waits for something that nothing will bring")
+            if (wait_s := timers[0][0] - clock._monotonic_ns / 1e9) > 0:
+                clock.advance(max(wait_s, 1e-9))
+        end_s = clock._monotonic_ns / 1e9 + 1e-9
+        while timers and timers[0][0] < end_s:
+            ready.append(heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            if self.frozen and (life := handle._context.get(HERE)) is not None and life.stopped:
+                life.machine.held.append(handle)
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except Exception as error:
+                if handle._context.get(HERE) is None:
+                    self.broke.append(error)
 
 
 def _task(

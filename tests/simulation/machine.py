@@ -69,6 +69,11 @@ class Life:
         self.at_death: list[Callable[[], None]] = []
         self.connections: list[apsw.Connection] = []
 
+    @property
+    def stopped(self) -> bool:
+        """By SIGSTOP. The dead are not: what is left of them runs out."""
+        return self.alive and self.machine.frozen
+
     def bury(self) -> None:
         """Close its databases: by now nobody looks at them, or a copy has been made."""
         for connection in self.connections:
@@ -152,20 +157,27 @@ class Machine:
         assert life.task is not None
         life.task.cancel()
         self.graves.append(life.task)
-        self.frozen = False
-        self.held.clear()
+        self._melt()
 
     def freeze(self) -> None:
         """SIGSTOP: no callback of it runs until `thaw`."""
         self.frozen = True
+        _loop().frozen += 1
 
     def thaw(self) -> None:
         """SIGCONT: everything that came due meanwhile comes at once."""
-        self.frozen = False
+        _loop()._ready.extend(self._melt())
+
+    def _melt(self) -> list[Any]:
+        if self.frozen:
+            self.frozen = False
+            _loop().frozen -= 1
         held, self.held = self.held, []
-        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
-        for handle in held:
-            ready.append(handle)
+        return held
+
+
+def _loop() -> Any:
+    return asyncio.get_running_loop()
 
 
 class DiskRunner:

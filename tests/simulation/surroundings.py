@@ -1,17 +1,17 @@
-"""What a world borrows from this machine: a folder in memory, and control sockets that are none."""
+"""What a world borrows from this machine: a folder in memory, control sockets that are none, signatures verified once."""
 
 import contextlib
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from edge.report.ballast import BALLAST_BYTES
 from lanes import control, envelope
+from lanes.keys import SigningKey
 
 
 @contextlib.contextmanager
@@ -28,10 +28,33 @@ def desks_of(desks: dict[str, dict[str, Any]]) -> Iterator[None]:
             if desks.get(name) is verbs:
                 del desks[name]
 
-    # One signature is verified once, however many nodes ask: the same bytes give the same answer.
-    verify = lru_cache(maxsize=4096)(envelope.verify)
-    with patch.object(control, "serve", serve), patch.object(envelope, "verify", verify):
+    with patch.object(control, "serve", serve):
         yield
+
+
+class Signatures:
+    """What has been signed here by Ed25519 need not be verified by it: the same bytes, key and signature. All else is."""
+
+    def __init__(self) -> None:
+        self.genuine: set[tuple[bytes, bytes, bytes]] = set()
+
+    def sign(self, key: SigningKey, data: bytes) -> bytes:
+        signature = key.private.sign(data)
+        self.genuine.add((key.public, signature, data))
+        return signature
+
+    @contextlib.contextmanager
+    def remembered(self) -> Iterator[None]:
+        verify, genuine = envelope.verify, self.genuine
+
+        def known(public: bytes, signature: bytes, data: bytes) -> bool:
+            return (public, signature, data) in genuine or verify(public, signature, data)
+
+        with (
+            patch.object(SigningKey, "sign", lambda key, data: self.sign(key, data)),
+            patch.object(envelope, "verify", known),
+        ):
+            yield
 
 
 @contextlib.contextmanager

@@ -123,7 +123,9 @@ class SpoilingBroker(MemoryBroker):
             spoilt[network.rng.randrange(len(spoilt))] ^= 1 << network.rng.randrange(8)
             message = Message(message.topic, bytes(spoilt), message.qos, message.retain, message.token)
         link = session.link
-        if link is not None and (link.life is None or link.life.alive):  # the dead, and connections of the dead, hear nothing
+        if link is not None and (
+            link.life is None or link.life.alive
+        ):  # the dead, and connections of the dead, hear nothing
             for tap in self.tap:
                 tap(link.client_id, message)
         super()._arrive(session, message)

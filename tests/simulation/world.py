@@ -28,7 +28,7 @@ from .loop import WorldLoop
 from .machine import DiskRunner, Life, Machine
 from .outages import Outages
 from .reading import Happening, Key, Keys, Record, journal, ledgers
-from .surroundings import desks_of
+from .surroundings import Signatures, desks_of
 from .trace import Trace
 from .truth import NS, Wires, floods
 from .weather import Network, machine_of
@@ -70,7 +70,9 @@ class World:
         self.at_heal: list[Any] = []
         self.unsettled_at_end: list[str] = []
         self.disks: dict[str, Disk] = {}
-        self.keys = Keys({name: site.public_key(name) for name in (*site.NODES, site.CENTRE)})
+        self.signatures = Signatures()
+        public = {name: site.public_key(name) for name in (*site.NODES, site.CENTRE)}
+        self.keys = Keys(public, self.signatures.genuine)
         self.witness = Witness(self.keys, self.seen)
         self.outages = Outages(lambda: self.now_ns)
         self.kept: dict[Key, Happening] = {}  # every event that stood in a ledger after a crash, or at the end
@@ -281,8 +283,9 @@ class World:
     def run(self) -> None:
         loop = WorldLoop(self.clock)
         try:
-            with desks_of(self.desks):
+            with desks_of(self.desks), self.signatures.remembered():
                 loop.run_until_complete(self._course())
+            self.bugs += [f"the world itself: {error!r}" for error in loop.broke]
         finally:
             pending = asyncio.all_tasks(loop)
             for task in pending:
