@@ -122,7 +122,7 @@ class WorldLoop(VirtualLoop):
                 continue
             try:
                 handle._context.run(handle._callback, *handle._args)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as asyncio does, which would log it
                 if handle._context.get(HERE) is None:
                     self.broke.append(error)
 
