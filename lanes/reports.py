@@ -15,6 +15,11 @@ from .identity import DIGEST_BYTES, INCIDENT_BYTES, SEQ_MAX, STORE_ID_BYTES
 EVIDENCE_MAX: Final = 8  # members of a vote named in one event: keeps it within 300 bytes
 STATE_ROWS_MAX: Final = 10  # rows of one state report: keeps it within 300 bytes
 REFERENCE_BYTES: Final = 8
+SIREN_FIELDS_FORMER: Final = 5
+CHARGE_UNKNOWN: Final = 255
+DRAWN_UNKNOWN: Final = 65_535  # sounded seconds: the node began when the mains were away already
+ON_BATTERY_MAX_S: Final = 366 * 86_400
+NO_POWER: Final = [0, CHARGE_UNKNOWN, 0, 0]  # nothing of a siren's battery is measured: not sent
 CLOCK_ERROR_MAX_MS: Final = 65_535  # a minute and more: what is worse is no better known
 
 
@@ -244,19 +249,35 @@ class SirenState:
     order_epoch: int
     hold_s: int  # of a stop, still to run
     trouble: int = 0  # bits of SirenTrouble
+    inputs: int = 0  # what is supervised, three bits each (lanes/readiness.py)
+    battery_mv: int = 0  # 0: not measured
+    charge_percent: int = CHARGE_UNKNOWN
+    drawn_s: int = 0  # sounded since the mains went
+    on_battery_s: int = 0  # since then; 0: on mains, or not supervised
 
     def pack(self) -> list[Any]:
-        return [self.siren, int(self.stage), self.order_epoch, self.hold_s, self.trouble]
+        heads = [self.siren, int(self.stage), self.order_epoch, self.hold_s, self.trouble, self.inputs]
+        power = [self.battery_mv, self.charge_percent, self.drawn_s, self.on_battery_s]
+        return [*heads, [] if power == NO_POWER else power]
 
     @classmethod
     def unpack(cls, value: Any) -> "SirenState":
-        siren, stage, order_epoch, hold_s, trouble = fields.row(value, 5, "siren state")
+        """The row; one of five fields is of a journal, or a node, from before there were inputs."""
+        if isinstance(value, list) and len(value) == SIREN_FIELDS_FORMER:
+            value = [*value, 0, []]
+        siren, stage, order_epoch, hold_s, trouble, inputs, power = fields.row(value, 7, "siren state")
+        battery_mv, charge_percent, drawn_s, on_battery_s = fields.row(power or NO_POWER, 4, "siren power")
         return cls(
             fields.natural(siren, "siren index", 1 << 20),
             fields.one_of(Stage, stage, "stage"),
             fields.natural(order_epoch, "order epoch"),
             fields.natural(hold_s, "hold"),
             fields.natural(trouble, "trouble", 0xFFFF),
+            fields.natural(inputs, "inputs", 0xFF_FFFF),
+            fields.natural(battery_mv, "battery", 1_000_000),
+            fields.natural(charge_percent, "charge", CHARGE_UNKNOWN),
+            fields.natural(drawn_s, "drawn", DRAWN_UNKNOWN),
+            fields.natural(on_battery_s, "on battery", ON_BATTERY_MAX_S),
         )
 
 

@@ -180,7 +180,10 @@ def test_the_longest_event_and_state_keep_the_size_rule(tmp_path):
         await rig.reporter.record(TroubleData("c" * 24, True, "s" * 48))
         assert all(len(kept.data) <= SMALL_BYTES_MAX for kept in rig.kept())
         points = [PointState(70_000 + n, Level.DANGER, trouble, 1 << 40, 1 << 40) for n in range(50)]
-        sirens = [SirenState(70_000 + n, Stage.FAILED, 1 << 30, 1800, 0xFFFF) for n in range(12)]
+        sirens = [
+            SirenState(70_000 + n, Stage.FAILED, 1 << 30, 1800, 0xFFFF, 0xFF_FFFF, 48_000, 3, 65_535, 1 << 24)
+            for n in range(12)
+        ]
         parts = rig.reporter.state(points, sirens)
         assert all(len(part) <= SMALL_BYTES_MAX for part in parts)
         task.cancel()

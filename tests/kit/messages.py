@@ -45,7 +45,19 @@ receipts = st.builds(
 data = transitions | receipts | st.builds(TroubleData, names, st.booleans(), names) | st.builds(BootData, names, names)
 events = st.builds(Event, octets8, seqs, naturals, clocks, digests, data)
 point_states = st.builds(PointState, small, st.sampled_from(Level), troubles, seqs, naturals)
-siren_states = st.builds(SirenState, small, st.sampled_from(Stage), small, small, st.integers(0, 0xFFFF))
+siren_states = st.builds(
+    SirenState,
+    small,
+    st.sampled_from(Stage),
+    small,
+    small,
+    st.integers(0, 0xFFFF),
+    st.integers(0, 0xFF_FFFF),
+    st.integers(0, 1_000_000),
+    st.integers(0, 100) | st.just(255),
+    st.integers(0, 65_535),
+    st.integers(0, 86_400),
+)
 states = st.builds(
     State,
     octets8,

@@ -69,10 +69,17 @@ def test_the_longest_receipt_and_state_keep_the_size_rule():
         bytes(32),
         0,
         9,
-        (point,) * 3,
-        (SirenState(4000, Stage.DONE, 1 << 20, 1800),) * 2,
+        (point,) * 2,
+        (SirenState(4000, Stage.DONE, 1 << 20, 1800, 0xFFFF, 0xFF_FFFF, 28_400, 100, 3600, 86_400),),
     )
     assert size(Kind.STATE, state.pack()) <= SMALL_BYTES_MAX
+
+
+def test_a_siren_row_from_before_there_were_inputs_is_read():
+    row = SirenState.unpack([7, int(Stage.DONE), 3, 0, 0])
+    assert row == SirenState(7, Stage.DONE, 3, 0)
+    with pytest.raises(WireError):
+        SirenState.unpack([7, int(Stage.DONE), 3, 0, 0, 0])
 
 
 def test_an_ack_with_all_its_ranges_keeps_the_size_rule():
