@@ -43,21 +43,43 @@ def issue(folder: Path, name: str, now_us: int, *, hosts: tuple[str, ...] = (), 
     authority, signer = _authority(folder)
     key = generate_private_key(SECP256R1())
     purpose = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
+    names = [_host(host) for host in hosts] or [x509.DNSName(name)]
     builder = (
+        _leaf(authority, signer, key, name, now_us, days)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+    )
+    return _keep(folder, name, key, builder.sign(signer, SHA256()))
+
+
+def issue_cap(tls: Path, folder: Path, name: str, now_us: int, *, days: int = DAYS) -> tuple[Path, Path]:
+    """A key and certificate in `folder` that sign CAP messages, under the CA in `tls`; good for signatures and no connection."""
+    authority, signer = _authority(tls)
+    key = generate_private_key(SECP256R1())
+    return _keep(folder, name, key, _leaf(authority, signer, key, f"{name} CAP", now_us, days).sign(signer, SHA256()))
+
+
+def _leaf(
+    authority: x509.Certificate,
+    signer: EllipticCurvePrivateKey,
+    key: EllipticCurvePrivateKey,
+    name: str,
+    now_us: int,
+    days: int,
+) -> x509.CertificateBuilder:
+    return (
         _begin(_name(name), authority.subject, key, now_us, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(authority=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),
-            critical=False,
-        )
-        .add_extension(x509.SubjectAlternativeName([_host(h) for h in hosts] or [x509.DNSName(name)]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
+
+
+def _keep(folder: Path, name: str, key: EllipticCurvePrivateKey, certificate: x509.Certificate) -> tuple[Path, Path]:
     certificate_path, key_path = folder / f"{name}.crt", folder / f"{name}.key"
     write_secret(key_path, _pem(key))
-    _write(certificate_path, builder.sign(signer, SHA256()).public_bytes(Encoding.PEM))
+    _write(certificate_path, certificate.public_bytes(Encoding.PEM))
     return certificate_path, key_path
 
 

@@ -5,6 +5,7 @@ roster.toml          the [[key]] tables of every key issued here: `bucium plan b
 planners/ID.pem      people who sign plans                                              0600
 signing/ID.MODE.pem  nodes, controllers, operators: one key each for live, exercise, test   0600
 tls/                 ca.crt, ca.key, ID.crt, ID.key
+cap/                 ID.crt, ID.key: what a controller signs CAP messages with; others pin the certificate
 """
 
 import contextlib
@@ -115,6 +116,13 @@ class Keyring:
             raise ConfigError("a broker's certificate names its hosts: give --host, as often as it has names")
         return Issued(_id(name), certificates.issue(self.folder / "tls", name, now_us, hosts=hosts), "")
 
+    def issue_cap(self, name: str, now_us: int) -> Issued:
+        """A key and certificate with which the controller `name` signs its CAP messages."""
+        if not self.root_file.exists():
+            raise ConfigError("no root here; begin with: bucium keys init", source=str(self.folder))
+        self._make(self.folder / "cap")
+        return Issued(_id(name), certificates.issue_cap(self.folder / "tls", self.folder / "cap", name, now_us), "")
+
     def signers(self) -> tuple[Key, ...]:
         """Every signing key issued here."""
         return load(self.roster_file, RosterFile).keys if self.roster_file.exists() else ()
@@ -127,7 +135,9 @@ class Keyring:
 
     def certificates(self) -> tuple[tuple[str, int], ...]:
         """(id, end in UTC microseconds) of every certificate issued here."""
-        return tuple((path.stem, certificates.expiry_us(path)) for path in sorted((self.folder / "tls").glob("*.crt")))
+        tls, cap = (sorted((self.folder / part).glob("*.crt")) for part in ("tls", "cap"))
+        named = [(path.stem, path) for path in tls] + [(f"{path.stem} (CAP)", path) for path in cap]
+        return tuple((name, certificates.expiry_us(path)) for name, path in named)
 
     def _make(self, folder: Path) -> None:
         try:

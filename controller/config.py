@@ -19,6 +19,7 @@ from lanes.plan_types import Id
 from lanes.planfile import Root, SignedPlan
 from lanes.settings import Settings
 
+from .dispatch.capsign import Signer, read_signer
 from .dispatch.settings import CapSettings, ChannelSettings
 from .history.history import HistorySettings
 
@@ -30,6 +31,13 @@ class ControllerSection(Settings):
 
     id: Id = Field(description="the controller's id in the plan")
     data: Path = Field(Path("data"), description="folder of the journal, the outbox and the history's spool")
+    emergency: Path | None = Field(
+        None,
+        description="folder of the emergency journal, best on another disk than `data`; without it, `data`",
+    )
+    emergency_mib: int = Field(
+        16, ge=1, le=1024, description="its size, taken at the first start: 16 MiB hold 45,000 rows"
+    )
     plan: Path = Field(Path("plan.cbor"), description="the signed plan")
     root: Path = Field(Path("root.toml"), description="the trust anchor of plans")
     socket: Path = Field(Path("run/controller.sock"), description="the control socket")
@@ -95,11 +103,18 @@ class Ready:
     local: Local
     signed: SignedPlan
     keys: dict[Mode, SigningKey]
+    signer: Signer | None = None  # of CAP messages; None: no channel carries CAP
     plan_refused: str = ""  # why the delivered plan does not run, and the one that ran last does
 
     @property
     def data(self) -> Path:
         return self.local.at(self.local.config.controller.data)
+
+    @property
+    def emergency(self) -> Path:
+        """The emergency journal's folder."""
+        section = self.local.config.controller
+        return self.local.at(section.emergency or section.data)
 
 
 def load(path: Path) -> Local:
@@ -120,7 +135,22 @@ def ready(local: Local) -> Ready:
             "only the home controller's acks let a node forget",
             "controller",
         )
-    return Ready(local, signed, dict(_keys(local, signed.plan)), chosen.refused)
+    return Ready(local, signed, dict(_keys(local, signed.plan)), _signer(local), chosen.refused)
+
+
+def _signer(local: Local) -> Signer | None:
+    """The key of CAP messages: nothing is published unsigned, so a channel that carries CAP needs one."""
+    cap = local.config.cap
+    if cap.key is not None and cap.certificate is not None:
+        return read_signer(cap.key, cap.certificate)
+    for channel in local.config.dispatch:
+        if channel.carries_cap:
+            raise local.error(
+                f"[[dispatch]] {channel.name!r} carries CAP, and nothing is published unsigned: make a key with "
+                f"bucium keys issue {local.config.controller.id} --role cap, and name it in [cap] key and certificate",
+                "cap",
+            )
+    return None
 
 
 def _keys(local: Local, plan: Plan) -> Iterable[tuple[Mode, SigningKey]]:
@@ -150,6 +180,7 @@ def _placed(config: ControllerConfig, base: Path) -> ControllerConfig:
     """All file names, made relative to controller.toml's folder."""
     changes: dict[str, object] = {
         "broker": _beside(config.broker, base, ("ca", "certificate", "key", "password_file")),
+        "cap": _beside(config.cap, base, ("key", "certificate")),
         "dispatch": tuple(_beside(each, base, ("secret_file", "ca", "folder")) for each in config.dispatch),
     }
     if config.history is not None:

@@ -11,7 +11,7 @@ from typing import Final
 from bucium.demo.chains import Chains
 from bucium.demo.happening import Teller
 from bucium.demo.receiver import Post, Receiver
-from controller.dispatch import capcheck
+from controller.dispatch import capcheck, capform
 from cython_ext import Clock, Hazard
 from lanes.identity import AlarmId
 
@@ -38,7 +38,7 @@ def judge(body: bytes) -> Told:
         return Told("", "", "", None, body, (str(root),), "rules")
     found = [str(fault) for fault in capcheck.faults(body)]
     schema = capcheck.schema_faults(body)
-    names = {"c": capcheck.NAMESPACE}
+    names = {"c": capform.NAMESPACE}
 
     def text(path: str) -> str:
         return str(root.xpath(f"string({path})", namespaces=names))

@@ -209,6 +209,7 @@ def prepare(site: Site, now_us: int, entropy: bytes) -> SignedPlan:
     for node in NODES:
         ring.issue(node, "node", now_us, tls=False)
     ring.issue(CONTROLLER, "controller", now_us, centre="balti", tls=False)
+    ring.issue_cap(CONTROLLER, now_us)
     for person in PEOPLE:
         ring.issue(person, "operator", now_us, zones=("riverside", "mill"), centre="balti", tls=False)
     write_secret(site.webhook_secret, b"whsec_" + base64.b64encode(entropy) + b"\n")
@@ -257,6 +258,8 @@ port = {port}
 [cap]
 sender = "demo@bucium.invalid"
 sender_name = "Bucium demo"
+key = "{cap}/{controller}.key"
+certificate = "{cap}/{controller}.crt"
 
 [[dispatch]]
 kind = "files"
@@ -277,6 +280,7 @@ def write_controller(site: Site, broker: Broker, url: str) -> None:
         plan=site.plan.name,
         socket=site.socket("controller"),
         keys=site.secret / "keys" / "signing",
+        cap=site.secret / "keys" / "cap",
         host=broker.host,
         port=broker.port,
         url=url,

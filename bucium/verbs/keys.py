@@ -40,7 +40,7 @@ def init(
 @app.command()
 def issue(
     name: Annotated[str, typer.Argument(help="Id of the node, controller, person or broker.")],
-    role: Annotated[str, typer.Option(help="node, controller, operator or broker.")],
+    role: Annotated[str, typer.Option(help="node, controller, operator, broker or cap.")],
     folder: Folder = Path("keys"),
     zones: Annotated[str, typer.Option(help="Zones it may act for, by commas; needed for an operator.")] = "",
     centre: Annotated[str, typer.Option(help="Dispatch centre of a person or controller.")] = "",
@@ -53,16 +53,19 @@ def issue(
     Example: bucium keys issue prut-quay --role node
     Example: bucium keys issue maria --role operator --zones riverside --centre balti
     Example: bucium keys issue broker --role broker --host mqtt.balti.md --host 10.0.0.5
+    Example: bucium keys issue centre-1 --role cap
     """
     ring = Keyring(folder)
     now_us = SystemClock().wall_us()
     if role == "broker":
         made = ring.issue_server(name, tuple(host or ()), now_us)
+    elif role == "cap":
+        made = ring.issue_cap(name, now_us)
     elif role in ROLES:
         wanted = tuple(zone.strip() for zone in zones.split(",") if zone.strip())
         made = ring.issue(name, role, now_us, zones=wanted, centre=centre, tls=tls and role != "operator")
     else:
-        raise ConfigError(f"role {role!r} is not known: node, controller, operator or broker")
+        raise ConfigError(f"role {role!r} is not known: node, controller, operator, broker or cap")
     if as_json:
         emit({"ok": True, "id": made.id, "files": [str(path) for path in made.files], "roster": made.roster})
         return

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from cython_ext import NS_PER_S, Clock
 from lanes.store import Runner
 
-from . import Answer, Channel, Delivery, Message, Outcome, ReceiptSink, TroubleSink
+from . import Answer, Channel, Delivery, Message, Outcome, ReceiptSink, TroubleSink, gate
 from .outbox import Lost, Outbox
 
 BATCH: Final = 64  # messages read from disk at once: a megabyte or so
@@ -137,7 +137,7 @@ class Courier:
 
     async def _one(self, message: Message) -> Answer | None:
         """One attempt; None: this message needs no more telling here."""
-        if self.channel.expires and message.expires_us <= self._clock.wall_us():
+        if self.channel.expires and not gate.fresh(message.expires_us, self._clock.wall_us()):
             self._say("dispatch-expired", True)
             await self._tell(message, Outcome.EXPIRED, "expired", 0.0)
             return None

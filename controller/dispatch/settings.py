@@ -48,6 +48,8 @@ class CapSettings(Settings):
     valid_s: int = Field(
         7200, ge=600, le=86400, description="a message expires after this; it is renewed while the alarm lasts"
     )
+    key: Path | None = Field(None, description="signs every message: EC P-256 or RSA, PEM, mode 0600")
+    certificate: Path | None = Field(None, description="the key's certificate, PEM: what others pin")
 
     @model_validator(mode="after")
     def _sense(self) -> Self:
@@ -55,6 +57,8 @@ class CapSettings(Settings):
             raise ValueError("cap.restriction is for scope 'Restricted', and needed there")
         if (self.scope == "Private") != bool(self.addresses):
             raise ValueError("cap.addresses is for scope 'Private', and needed there")
+        if (self.key is None) != (self.certificate is None):
+            raise ValueError("cap.key and cap.certificate belong together; bucium keys issue ID --role cap makes both")
         if len(set(self.languages)) != len(self.languages):
             raise ValueError("cap.languages names a language twice")
         return self
@@ -72,6 +76,10 @@ class WebhookSettings(Settings):
     timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one delivery")
     insecure: bool = Field(False, description="true: allow http:// beyond this machine; the content can then be read")
 
+    @property
+    def carries_cap(self) -> bool:
+        return self.body == "cap"
+
     @model_validator(mode="after")
     def _sense(self) -> Self:
         parts = urlsplit(self.url)
@@ -88,6 +96,10 @@ class FilesSettings(Settings):
     kind: Literal["files"] = Field(description="writes each CAP message into a folder")
     name: Id = Field("files", description="how logs, receipts and troubles call this channel")
     folder: Path = Field(description="the folder; it is made when it is not there")
+
+    @property
+    def carries_cap(self) -> bool:
+        return True
 
 
 ChannelSettings = Annotated[WebhookSettings | FilesSettings, Field(discriminator="kind")]

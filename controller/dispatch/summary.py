@@ -1,13 +1,13 @@
 """An alarm's change as JSON, for receivers that do not speak CAP: the same facts and words (docs/cap.md has the fields)."""
 
 import json
-from dataclasses import asdict
 from math import isfinite
 from typing import Any, Final
 
 from ..alarm.changes import AlarmChange, Reading
 from ..texts import Language
-from .cap import Author, Place, Writing, status_of, time_of
+from .cap import Author, Place, time_of
+from .words import Writing, status_of
 
 VERSION: Final = 1  # of the summary; a field may be added within a version, none changes its meaning
 
@@ -37,9 +37,18 @@ def summarise(author: Author, change: AlarmChange, place: Place, words: dict[Lan
         "by": change.by,
         "plan": author.plan.version,
         "evidence": [_reading(author, reading) for reading in change.readings],
-        "texts": {language: asdict(written) for language, written in words.items()},
+        "texts": {language: _words(written) for language, written in words.items()},
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _words(written: Writing) -> dict[str, str]:
+    return {
+        "event": written.event,
+        "headline": written.headline,
+        "description": written.description,
+        "instruction": written.instruction,
+    }
 
 
 def _reading(author: Author, reading: Reading) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from bucium.demo.journalwatch import JournalWatch
 from bucium.demo.lane import LaneWatch
 from bucium.demo.receiver import Post, Receiver
 from controller.alarm.changes import ChangeKind
-from controller.dispatch.cap import Author, MessageType, Place, identifier_of, write
+from controller.dispatch import gate
+from controller.dispatch.cap import Author, MessageType, Place, identifier_of
 from controller.dispatch.settings import CapSettings
 from controller.record.journal import Journal
 from controller.record.records import Record
@@ -28,6 +29,7 @@ from lanes.reports import Event, ReceiptData, Stage, TransitionData
 from lanes.store import run_here
 from tests.kit import plans, telling
 from tests.kit.broker import MemoryBroker
+from tests.kit.capkeys import signer
 from tests.kit.clock import ManualClock
 
 MS = 1_000_000
@@ -151,8 +153,10 @@ def cap(change_kind: ChangeKind = ChangeKind.RAISED, kind: MessageType = Message
     change = telling.change(change_kind, Level.ALARM)
     references = () if kind is MessageType.ALERT else ("bucium@localhost.invalid,one,2026-01-02T03:00:00-00:00",)
     place = Place(identifier_of(change), kind, references, change.at_us, change.at_us + 7_200_000_000)
-    author = Author(telling.plan("DEMO"), CapSettings.model_validate({}))
-    return write(author.build(change, place, author.write(change)))
+    author = Author(telling.plan("DEMO"), CapSettings.model_validate({}), signer())
+    data = gate.publish(author.compose(change, place, author.write(change)), author.signer, change.at_us).data
+    assert data is not None
+    return data
 
 
 def test_a_cap_message_is_read_and_judged() -> None:

@@ -17,6 +17,7 @@ from lanes.keys import Mode, write_key
 from lanes.orders import Ack, Order
 from lanes.reports import Stage
 from lanes.store import run_here
+from tests.kit import capkeys
 from tests.kit.broker import MemoryBroker, MemoryLink
 from tests.kit.control_room import CONTROLLER, GROUP, FakeNode, report_topic, until
 from tests.kit.plans import key, root, signed
@@ -28,6 +29,9 @@ data = "data"
 socket = "run/c.sock"
 [keys]
 live = "live.pem"
+[cap]
+key = "cap.key"
+certificate = "cap.crt"
 [[dispatch]]
 kind = "files"
 folder = "cap"
@@ -41,6 +45,7 @@ def local(tmp_path: Path) -> config.Local:
     people = "".join(f'[[planner]]\nid = "{p.id}"\npublic = "{p.public}"\n' for p in root().planners)
     (tmp_path / "root.toml").write_text(f'name = "DEMO"\nthreshold = 2\n{people}')
     write_key(key(CONTROLLER), tmp_path / "live.pem")
+    capkeys.write(tmp_path, capkeys.signer())
     (tmp_path / "controller.toml").write_text(TOML)
     return config.load(tmp_path / "controller.toml")
 
@@ -149,8 +154,7 @@ async def test_the_broker_may_be_absent_at_the_start_and_lost_later(local: confi
     broker, plan = MemoryBroker(), config.ready(local).signed
     broker.up = False
     async with running(local, broker):
-        await asyncio.sleep(0.05)
-        status = await ask(local, "status")
+        status = await ask_when_up(local, "status")
         assert status["alarm_lane"]["connected"] is False  # type: ignore[index]
         broker.start()
         async with listening(broker, plan) as far:
@@ -212,6 +216,8 @@ async def test_a_configuration_says_what_is_wrong(local: config.Local) -> None:
     toml = local.base / "controller.toml"
     for change, said in (
         (("data =", "dta ="), "data"),
+        (('key = "cap.key"\ncertificate = "cap.crt"', ""), "nothing is published unsigned"),
+        (('certificate = "cap.crt"', ""), "belong together"),
         (('id = "iasi"', 'id = "galati"'), "galati"),
         (('live = "live.pem"', 'live = "none.pem"'), "none.pem"),
         (('kind = "files"', 'kind = "file"'), "dispatch"),

@@ -13,25 +13,23 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from controller.alarm.changes import AlarmChange, ChangeKind
-from controller.dispatch import capcheck
+from controller.dispatch import capcheck, capform
 from controller.dispatch.cap import (
-    HEADLINE_MAX,
     Author,
     MessageType,
     Place,
     identifier_of,
     reference_of,
-    status_of,
     time_of,
-    write,
 )
 from controller.dispatch.settings import CapSettings
+from controller.dispatch.words import HEADLINE_MAX, status_of
 from cython_ext import Hazard, Level, Reason, Trouble
 from lanes.keys import Mode
 from tests.kit.clock import START_WALL_US
 from tests.kit.telling import DEMO, change, plan, reading
 
-NS = {"c": capcheck.NAMESPACE}
+NS = {"c": capform.NAMESPACE}
 SETTINGS = CapSettings(
     sender="alarms@galati.example",
     sender_name="ISU Galați",
@@ -59,7 +57,7 @@ def place(kind: MessageType = MessageType.ALERT, **more: object) -> Place:
 
 def built(told: AlarmChange, where: Place | None = None, author: Author | None = None) -> bytes:
     author = author or Author(plan(), SETTINGS)
-    return write(author.build(told, where or place(), author.write(told)))
+    return author.compose(told, where or place(), author.write(told))
 
 
 def values(data: bytes, path: str) -> list[str]:
@@ -137,7 +135,7 @@ def test_times_are_utc_without_zulu_or_fractions() -> None:
 
 @given(st.integers(0, 4_102_444_800_000_000))
 def test_every_time_says_its_own_instant(at_us: int) -> None:
-    assert capcheck.instant(time_of(at_us)) == datetime.fromtimestamp(at_us // 1_000_000, UTC)
+    assert capform.instant(time_of(at_us)) == datetime.fromtimestamp(at_us // 1_000_000, UTC)
 
 
 def test_nothing_of_the_demo_is_actual() -> None:

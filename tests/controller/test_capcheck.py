@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from controller.dispatch import capcheck
-from controller.dispatch.cap import Author, MessageType, Place, write
+from controller.dispatch import capcheck, capform
+from controller.dispatch.cap import Author, MessageType, Place
 from controller.dispatch.settings import CapSettings
 from tests.kit.clock import START_WALL_US
 from tests.kit.telling import change, plan
@@ -19,7 +19,7 @@ REFERENCE = "a@b,one,2026-01-02T02:00:00-00:00"
 def message(kind: MessageType = MessageType.UPDATE) -> bytes:
     where = Place("two", kind, (REFERENCE,), START_WALL_US, START_WALL_US + 7_200_000_000)
     author, told = Author(plan(), CapSettings(sender="a@b")), change()
-    return write(author.build(told, where, author.write(told)))
+    return author.compose(told, where, author.write(told))
 
 
 GOOD = message().decode()
@@ -92,9 +92,9 @@ def test_entities_bombs_and_outside_files_are_not_followed() -> None:
     bomb = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">' + "".join(
         f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(8)
     )
-    assert rules(f"{bomb}]><alert xmlns='{capcheck.NAMESPACE}'>&i;</alert>") <= {"doctype", "xml"}
+    assert rules(f"{bomb}]><alert xmlns='{capform.NAMESPACE}'>&i;</alert>") <= {"doctype", "xml"}
     outside = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
-    assert rules(f"{outside}<alert xmlns='{capcheck.NAMESPACE}'>&x;</alert>") <= {"doctype", "xml"}
+    assert rules(f"{outside}<alert xmlns='{capform.NAMESPACE}'>&x;</alert>") <= {"doctype", "xml"}
     assert rules(b" " * (capcheck.BYTES_MAX + 1)) == {"size"}
     assert rules("<a>" * 5000) == {"xml"}
 

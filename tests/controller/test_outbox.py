@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from controller.alarm.changes import AlarmChange, ChangeKind
-from controller.dispatch import Answer, Channel, Delivery, Message, Outcome, capcheck
+from controller.dispatch import Answer, Channel, Delivery, Message, Outcome, capcheck, capform
 from controller.dispatch.cap import Author, identifier_of
 from controller.dispatch.channels import channels_of
 from controller.dispatch.dispatcher import Dispatcher
@@ -26,13 +26,14 @@ from cython_ext import ConfigError, Hazard, Level, SystemClock
 from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode
 from lanes.store import ThreadRunner, run_here
+from tests.kit.capkeys import signer
 from tests.kit.clock import START_WALL_US, ManualClock, run_virtual
 from tests.kit.receivers import Mood, receiver
 from tests.kit.telling import LEDGER, change, plan
 
 SETTINGS = CapSettings(sender="alarms@galati.example")
-AUTHOR = Author(plan(), SETTINGS)
-NS = {"c": capcheck.NAMESPACE}
+AUTHOR = Author(plan(), SETTINGS, signer())
+NS = {"c": capform.NAMESPACE}
 TAKEN = Answer(True, "204")
 DOWN = Answer(False, "no-connection")
 NO = Answer(False, "422", refused=True)

@@ -22,6 +22,7 @@ from lanes.keys import Mode, Role, SigningKey
 from lanes.plan import Plan
 from lanes.planfile import SignedPlan
 from lanes.settings import parse
+from tests.kit import capkeys
 from tests.kit.clock import START_WALL_US
 from tests.kit.plans import key, key_entry, root
 
@@ -166,4 +167,4 @@ def controller_ready(base: Path, told: Path) -> ControllerReady:
             "dispatch": [{"kind": "files", "name": "receiver", "folder": str(told)}],
         }
     )
-    return ControllerReady(ControllerLocal(config, base), plan(), _keys(CENTRE))
+    return ControllerReady(ControllerLocal(config, base), plan(), _keys(CENTRE), capkeys.signer())
