@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Posted:
     headers: dict[str, str]
     body: bytes
     answered: int  # 0: no whole answer was given
+    at_ns: int = field(default_factory=time.monotonic_ns)
 
 
 @dataclass
