@@ -16,7 +16,7 @@ from lanes.settings import Settings
 from lanes.settings import load as load_toml
 
 from .registers import Order, Type, register_count
-from .settings import Id
+from .settings import Id, require_one_test
 from .sirens.mode import Mode
 
 FOLDER: Final = Path(__file__).parent / "profiles"
@@ -164,10 +164,18 @@ class Act(Settings):
 
 
 class Check(Settings):
-    """A channel, and the value that means all is well."""
+    """A channel, and what means that all is well: one value, or a span."""
 
     channel: str
-    good: float
+    good: float | None = None
+    least: float | None = None
+    most: float | None = None
+    sounding: bool = False  # says something only while the siren sounds: a rotor, a current
+
+    @model_validator(mode="after")
+    def _one_test(self) -> Self:
+        require_one_test(self.good, self.least, self.most)
+        return self
 
 
 class SirenProfile(Settings):
@@ -178,6 +186,7 @@ class SirenProfile(Settings):
     modes: dict[Mode, tuple[Act, ...]]
     off: tuple[Act, ...] = Field(min_length=1)
     quiet_test: tuple[Act, ...] = ()
+    quiet_test_s: float = Field(1.0, ge=0.0, le=60.0)  # until its result shows in the supervised channels
     proof: Check | None = None  # equal to good: it sounds, or has sounded since the last function
     proof_within_s: float = Field(2.0, gt=0.0, le=60.0)
     supervision: dict[str, Check] = Field(default_factory=dict)
@@ -229,6 +238,8 @@ class Profile(Settings):
         for act in acts:
             if act.point not in self.write:
                 raise ValueError(f"siren: {act.point!r} is not a write point")
+        if siren.proof and (siren.proof.good is None or siren.proof.sounding):
+            raise ValueError("siren: proof is a channel and its value while it sounds: good")
         for check in (*([siren.proof] if siren.proof else []), *siren.supervision.values()):
             if check.channel not in self.channel:
                 raise ValueError(f"siren: {check.channel!r} is not a channel")

@@ -146,9 +146,31 @@ class ChannelRef(Settings):
     device: Id = Field(description="a device of this node")
     channel: Id = Field(description="its channel")
     good: float | None = Field(
-        None, description="supervision: the value that means all is well; feedback: while it sounds"
+        None, description="supervision: the value that means all is well, 1 unless said; feedback: while it sounds"
     )
     within_s: float = Field(2.0, gt=0.0, le=60.0, description="feedback: how soon after the start it must be seen")
+
+
+class SupervisedRef(ChannelRef):
+    """A channel of this node that says whether a part of a siren is well."""
+
+    least: float | None = Field(None, description="supervision: below it is bad, e.g. 23.6 V of a battery")
+    most: float | None = Field(None, description="supervision: above it is bad")
+    sounding: bool = Field(False, description="supervision: true when it says something only while the siren sounds")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.good is not None or self.least is not None or self.most is not None:
+            require_one_test(self.good, self.least, self.most)
+        return self
+
+
+def require_one_test(good: float | None, least: float | None, most: float | None) -> None:
+    """ValueError unless there is one value that is good, or a span."""
+    if (good is None) == (least is None and most is None):
+        raise ValueError("give either good, or least and most (or one of them)")
+    if least is not None and most is not None and not least <= most:
+        raise ValueError(f"least ({least:g}) is above most ({most:g})")
 
 
 class SirenSettings(Settings):
@@ -161,8 +183,11 @@ class SirenSettings(Settings):
         description="mode (steady, wail, pulsed, voice) = relay; any: all modes that are not named, but voice",
     )
     feedback: ChannelRef | None = Field(None, description="a contact or current switch that is 1 while it sounds")
-    supervision: dict[Id, ChannelRef] = Field(
-        default_factory=dict, description="a name of yours (mains, battery, door) = the channel that shows it"
+    supervision: dict[Id, SupervisedRef] = Field(
+        default_factory=dict,
+        max_length=24,
+        description="mains, battery, charge, charger, amplifier, door, rotation, time (or a name of yours; "
+        "amplifier-1, amplifier-2) = the channel that shows it",
     )
 
 

@@ -1,5 +1,6 @@
 """A siren controller on Modbus, driven by the [siren] table of its profile: arm, act, verify, report."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from cython_ext.clock import Clock
@@ -61,11 +62,11 @@ class ControllerSiren(BaseSiren):
             outcomes.append(outcome)
         return worst(outcomes, self._clock.monotonic_ns())
 
-    async def quiet_test(self) -> Outcome:
-        if not self.can_quiet_test:
-            return await super().quiet_test()
-        async with self._one_act:
-            return await self._all(self._procedure.quiet_test)
+    async def _drive_quietly(self) -> Outcome:
+        outcome = await self._all(self._procedure.quiet_test)
+        if outcome.ok and self.can_quiet_test:
+            await asyncio.sleep(self._procedure.quiet_test_s)
+        return outcome
 
     async def _all(self, acts: Sequence[Act], voice: int = 0) -> Outcome:
         """The acts in order, up to the first that fails."""

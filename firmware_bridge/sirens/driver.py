@@ -26,10 +26,12 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Supervised:
-    """One supervised point: `good` is None when it could not be read."""
+    """One supervised point: `good` is None when it could not be read. `sounding`: it counts only while the siren sounds."""
 
     good: bool | None
     reading: Reading
+    unit: str = ""
+    sounding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ class Siren(Protocol):
         """Whether it sounds, by its feedback or its own registers; None when it has neither."""
 
     async def quiet_test(self) -> Outcome:
-        """Test without sound. Not ok where the siren cannot."""
+        """Test without sound: the siren's own silent test, then (or only, where it has none) a look at the whole chain.
 
-    async def status(self) -> SirenStatus: ...
+        Not ok with the first thing that is wrong as its reason: `unreachable`, `driver`, `not-seen`, `sounding`, or the
+        name of a supervised point.
+        """
+
+    async def status(self) -> SirenStatus:
+        """What can be seen now. Points that count only while it sounds are read all the same."""

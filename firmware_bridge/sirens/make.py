@@ -1,12 +1,14 @@
 """The right driver for a configured siren."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
 
 from cython_ext.clock import Clock
 from cython_ext.errors import ConfigError
 from firmware_bridge.driver import Device
-from firmware_bridge.profile import Profile
-from firmware_bridge.settings import ChannelRef, SirenSettings
+from firmware_bridge.profile import Check, Profile
+from firmware_bridge.settings import ChannelRef, SirenSettings, SupervisedRef
 
 from .base import Watched
 from .contact import ContactSiren
@@ -23,7 +25,7 @@ def make_siren(settings: SirenSettings, devices: Mapping[str, Device], clock: Cl
         raise ConfigError(f"{whose}: there is no device {settings.device!r}: there is {', '.join(devices) or 'none'}")
     feedback = _watched(settings.feedback, devices, whose, 1.0) if settings.feedback else None
     within_s = settings.feedback.within_s if settings.feedback else 2.0
-    supervision = {name: _watched(ref, devices, whose, 1.0) for name, ref in settings.supervision.items()}
+    supervision = {name: _supervised(ref, devices, whose) for name, ref in settings.supervision.items()}
     if settings.contacts:
         contacts = _contacts(settings, device)
         return ContactSiren(settings.id, device, contacts, feedback, within_s, supervision, clock)
@@ -36,7 +38,7 @@ def make_siren(settings: SirenSettings, devices: Mapping[str, Device], clock: Cl
     if feedback is None and procedure.proof is not None:
         feedback = Watched(device, procedure.proof.channel, procedure.proof.good)
         within_s = procedure.proof_within_s
-    own = {name: Watched(device, one.channel, one.good) for name, one in procedure.supervision.items()}
+    own = {name: _checked(device, one) for name, one in procedure.supervision.items()}
     return ControllerSiren(settings.id, device, procedure, feedback, within_s, {**own, **supervision}, clock)
 
 
@@ -51,6 +53,19 @@ def _contacts(settings: SirenSettings, device: Device) -> dict[Mode, str]:
     if any_mode is None:
         return named
     return {mode: named.get(mode, any_mode) for mode in Mode if mode is not Mode.VOICE or mode in named}
+
+
+def _supervised(ref: SupervisedRef, devices: Mapping[str, Device], whose: str) -> Watched:
+    watched = _watched(ref, devices, whose, 1.0)
+    if ref.least is None and ref.most is None:
+        return replace(watched, sounding=ref.sounding)
+    least, most = -inf if ref.least is None else ref.least, inf if ref.most is None else ref.most
+    return replace(watched, good=None, least=least, most=most, sounding=ref.sounding)
+
+
+def _checked(device: Device, check: Check) -> Watched:
+    least, most = -inf if check.least is None else check.least, inf if check.most is None else check.most
+    return Watched(device, check.channel, check.good, least, most, check.sounding)
 
 
 def _watched(ref: ChannelRef, devices: Mapping[str, Device], whose: str, good: float) -> Watched:

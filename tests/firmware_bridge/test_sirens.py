@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from pydantic import ValidationError
 
 from cython_ext.errors import ConfigError
 from firmware_bridge.driver import Device, Outcome
@@ -130,6 +131,81 @@ def test_a_quiet_test_is_quiet() -> None:
     assert ("utility", 4, "bus") in happened(line, "register")
 
 
+CONTACTS: dict[str, object] = {  # what an installer wires to the Informer's inputs
+    "mains": {"device": "informer", "channel": "input-1"},
+    "battery": {"device": "informer", "channel": "input-2"},
+    "door": {"device": "informer", "channel": "input-3"},
+    "rotation": {"device": "informer", "channel": "input-4", "sounding": True},
+}
+WELL = {f"input-{n}": 1 for n in range(1, 5)}
+
+
+@pytest.mark.parametrize(
+    ("device", "how"),
+    [
+        ({"device": "informer", "supervision": CONTACTS}, ""),
+        ({"device": "informer", "supervision": CONTACTS}, "mains"),
+        ({"device": "informer", "supervision": CONTACTS}, "battery"),
+        ({"device": "informer", "supervision": CONTACTS}, "door"),
+        ({"device": "informer", "supervision": CONTACTS}, "unreachable"),
+        ({**RELAY, "supervision": CONTACTS}, ""),
+        ({**RELAY, "supervision": CONTACTS}, "mains"),
+    ],
+)
+def test_a_silent_test_looks_at_the_whole_chain(device: dict[str, object], how: str) -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        for channel in WELL:
+            line.units[1].memory.set(channel, 1)
+        line.units[1].memory.set("input-4", 0)  # the rotor stands still, as it should
+        if how == "unreachable":
+            line.misbehaviour[1] = Misbehaviour(Fault.DEAD)
+        elif how:
+            line.units[1].memory.set(str(CONTACTS[how]["channel"]), 0)  # type: ignore[index]
+        outcome = await siren.quiet_test()
+        assert outcome.ok is (how == "")
+        assert outcome.reason in {how, *(["driver"] if how == "unreachable" else [])}
+
+    line = play(device, scenario)
+    assert not happened(line, "sound")
+    assert not happened(line, "coil")
+
+
+def test_a_relay_board_that_does_not_answer_fails_its_silent_test() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        assert (await siren.quiet_test()).ok
+        line.misbehaviour[2] = Misbehaviour(Fault.DEAD)
+        assert (await siren.quiet_test()).reason == "unreachable"
+
+    play(RELAY, scenario)
+
+
+@pytest.mark.parametrize(
+    ("test", "values"),
+    [
+        ({"good": 0}, {0: True, 1: False}),
+        ({}, {1: True, 0: False}),
+        ({"least": 1}, {1: True, 0: False}),
+        ({"most": 0}, {0: True, 1: False}),
+        ({"least": 0, "most": 1}, {0: True, 1: True}),
+    ],
+)
+def test_what_is_good_is_one_value_or_a_span(test: dict[str, float], values: dict[int, bool]) -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        for value, good in values.items():
+            line.units[1].memory.set("input-2", value)
+            assert (await siren.status()).supervised["battery"].good is good
+
+    play({**RELAY, "supervision": {"battery": {"device": "informer", "channel": "input-2", **test}}}, scenario)
+
+
+@pytest.mark.parametrize("wrong", [{"good": 1, "least": 1}, {"least": 2, "most": 1}])
+def test_two_tests_of_one_point_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        SirenSettings.model_validate(
+            {"id": "s", **RELAY, "supervision": {"battery": {"device": "informer", "channel": "input-2", **wrong}}}
+        )
+
+
 def test_voice_takes_its_message_number() -> None:
     async def scenario(siren: Siren, line: MemoryLine) -> None:
         assert (await siren.start(Mode.VOICE, 30.0, voice=3)).ok
@@ -238,7 +314,6 @@ def test_misuse_is_refused() -> None:
         for hold_s in (0.0, -1.0, 300.5):
             with pytest.raises(ConfigError):
                 await siren.start(Mode.STEADY, hold_s)
-        assert not (await siren.quiet_test()).ok
 
     line = play(RELAY, scenario)
     assert not happened(line, "coil")
