@@ -40,9 +40,8 @@ class RemoteChip:
     async def open(self, inputs: Sequence[InputLine], outputs: Sequence[OutputLine], on_edge: OnEdge) -> None:
         await self.close()
         try:
-            reader, self._writer = await asyncio.wait_for(
-                asyncio.open_unix_connection(self._socket, limit=LINE_MOST), REPLY_S
-            )
+            async with asyncio.timeout(REPLY_S):
+                reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=LINE_MOST)
         except TimeoutError:
             raise OSError(f"the simulated board at {self._socket} does not answer") from None
         self._on_edge = on_edge
@@ -81,7 +80,8 @@ class RemoteChip:
         try:
             self._writer.write(json.dumps({"n": number, "do": do, **fields}).encode() + b"\n")
             await self._writer.drain()
-            reply = await asyncio.wait_for(future, REPLY_S)
+            async with asyncio.timeout(REPLY_S):  # wait_for can swallow a cancellation
+                reply = await future
         except TimeoutError:
             raise OSError("the simulated board does not answer") from None
         finally:

@@ -41,7 +41,8 @@ class _Pymodbus(ModbusProtocol):
         self._listener = listener
 
     async def open(self) -> None:
-        self.transport, _ = await asyncio.wait_for(self.call_create(), timeout=self.comm_params.timeout_connect)
+        async with asyncio.timeout(self.comm_params.timeout_connect):  # wait_for can swallow a cancellation
+            self.transport, _ = await self.call_create()
 
     def data_received(self, data: bytes) -> None:
         self._listener.received(data)
