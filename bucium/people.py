@@ -1,4 +1,4 @@
-"""A person at the controller's control socket: their key, whose it is by the plan, and what they sign (design §2.4, §5).
+"""A person at the control socket of the controller or a node: their key, whose it is by the plan, what they sign (design §2.4).
 
 Nothing is signed that was not shown: an order core is put together from the fields that the person sees, and its digest must be
 the one that the controller asks for.
@@ -20,15 +20,18 @@ SOCKET: Final = Path("/run/bucium/controller.sock")
 
 
 class Person:
-    """Signs with the key of a file; the plan says whose it is. ControlError when the controller does not know it."""
+    """Signs with the key of a file; the plan says whose it is. ControlError when the service does not know it.
 
-    def __init__(self, socket: Path, key: Path, clock: Clock | None = None) -> None:
+    `node`: the socket is a node's own, for a stop or a veto where no controller can be reached.
+    """
+
+    def __init__(self, socket: Path, key: Path, clock: Clock | None = None, *, node: bool = False) -> None:
         self._socket = socket
         self._key: SigningKey = read_key(key)
         self._clock = clock or SystemClock()
-        status = ask(socket, "status")
-        self.controller: str = status["controller"]
-        self._plan_version: int = status["plan_version"]
+        status = ask(socket, "node.status" if node else "status")
+        self.service: str = status["node" if node else "controller"]
+        self._plan_version: int = status["plan"]["version"] if node else status["plan_version"]
         signer = ask(socket, "plan.signer", kid=self._key.kid.hex())
         self.id: str = signer["id"]
         self.mode = Mode[signer["mode"].upper()]
@@ -40,7 +43,7 @@ class Person:
         data = sign_act(
             act,
             person=self.id,
-            service=self.controller,
+            service=self.service,
             key=self._key,
             now_us=self._clock.wall_us(),
             once=secrets.token_bytes(ONCE_BYTES),
@@ -69,7 +72,7 @@ class Person:
             core.digest(),
             nonces=tuple(bytes.fromhex(nonce) for nonce in request["nonces"]),
             person=self.id,
-            service=self.controller,
+            service=self.service,
             key=self._key,
             now_us=self._clock.wall_us(),
             not_after_us=core.not_after_us,
@@ -91,3 +94,14 @@ def core_of(request: dict[str, Any]) -> OrderCore:
         request["not_after_us"],
         bytes.fromhex(request["plan"]),
     )
+
+
+def alarm_id(socket: Path, text: str) -> str:
+    """The whole id of `zone/hazard`; anything longer is an id already."""
+    if text.count("/") != 1:
+        return text
+    found = [a["alarm"] for a in ask(socket, "alarm.list") if f"{a['zone']}/{a['hazard']}" == text]
+    if len(found) != 1:
+        many = f"{len(found)} open alarms are {text}; name one by its whole id (--json shows it)"
+        raise BuciumError(many if found else f"no open alarm {text}; see: bucium alarm list")
+    return str(found[0])

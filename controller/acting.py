@@ -28,7 +28,7 @@ from lanes.control import ControlError
 from lanes.envelope import Kind, Opened
 from lanes.identity import INCIDENT_BYTES, AlarmId
 from lanes.keys import Mode
-from lanes.orders import NONCES_MAX, SOUND_MAX_S, ZONES_MAX, Action, Approval
+from lanes.orders import NONCES_MAX, SOUND_MAX_S, TESTS, ZONES_MAX, Action, Approval, OrderCore
 from lanes.plan import Siren
 
 from .alarm.book import Moved
@@ -207,10 +207,15 @@ class Acting:
             "by": request.person,
             "reason": request.reason,
             "sirens": [siren.id for siren in sirens],
-            "nonces": [nonce.hex() for nonce in self._nonces(sirens)],
+            "nonces": [nonce.hex() for nonce in self._nonces((*sirens, *self._reserve(core)))],
             "approved_by": [each.person for each in request.valid(now_us)],
             "missing": request.missing(now_us),
         }
+
+    def _reserve(self, core: OrderCore) -> list[Siren]:
+        """Sirens that may have to stand in for one of these zones: the approvals are good for their nodes too."""
+        zones = frozenset(core.zones)
+        return [siren for siren in self._room.plan.sirens if not zones.isdisjoint(siren.reserve_zones)]
 
     def _nonces(self, sirens: tuple[Siren, ...]) -> list[bytes]:
         nodes = self._room.fold.registry.nodes
@@ -286,31 +291,34 @@ class Acting:
 
     def _stop(self, signed: Signed, act: StopSiren) -> dict[str, Any]:
         """Silence: a stop order to every siren named, whatever it does now."""
-        room, plan = self._room, self._room.plan
-        named = self._warning(frozenset(act.zones)) | set(act.sirens)
-        unknown = set(act.sirens) - {siren.id for siren in plan.sirens}
-        if unknown:
-            raise ControlError("siren", f"the plan has no siren {min(unknown)!r}")
-        mine = self._warning(signed.zones)
-        if not act.zones and not act.sirens:  # all that the person may speak for
-            named = mine
-        if not named:
-            raise ControlError("no-siren", "no siren stands in these zones")
-        sirens = [siren for siren in plan.sirens if siren.id in named]
-        for siren in sirens:
-            if siren.id not in mine:
-                raise ControlError("zone", f"{signed.person} is not named for a zone of siren {siren.id}")
+        sirens = self._named(signed, act.zones, act.sirens)
         self._ordering.check_mode(signed.mode)
         incident = None if act.incident == ALL else act.incident
-        self._ordering.withdraw(frozenset(named), incident)
+        self._ordering.withdraw(frozenset(siren.id for siren in sirens), incident)
         if signed.mode is Mode.LIVE:
             self._hold(sirens, incident)
-        number = room.journal.seq
+        number = self._room.journal.seq
         for siren in sirens:
             zones = siren.zones[:ZONES_MAX]
             core = self._ordering.core(act.incident, zones, "", signed.mode, 0, 0)
             self._ordering.send(number, Action.STOP, siren.id, core, heads=("", Level.NORMAL, signed.person))
-        return {"activation": number, "sirens": sorted(named)}
+        return {"activation": number, "sirens": sorted(siren.id for siren in sirens)}
+
+    def _named(self, signed: Signed, zones: tuple[str, ...], names: tuple[str, ...]) -> list[Siren]:
+        """These sirens and those of these zones; neither: all that the person may act for. ControlError when one may not be."""
+        plan, mine = self._room.plan, self._warning(signed.zones)
+        unknown = set(names) - {siren.id for siren in plan.sirens}
+        if unknown:
+            raise ControlError("siren", f"the plan has no siren {min(unknown)!r}")
+        strange = set(zones) - {zone.id for zone in plan.zones}
+        if strange:
+            raise ControlError("zone", f"the plan has no zone {min(strange)!r}")
+        named = self._warning(frozenset(zones)) | set(names) if zones or names else mine
+        if not named:
+            raise ControlError("no-siren", "no siren stands in these zones")
+        for siren in sorted(named - mine):
+            raise ControlError("zone", f"{signed.person} is not named for a zone of siren {siren}")
+        return [siren for siren in plan.sirens if siren.id in named]
 
     def _warning(self, zones: frozenset[str]) -> set[str]:
         """The sirens that warn these zones: theirs, and those that were ordered in the place of one of theirs."""
@@ -328,18 +336,16 @@ class Acting:
                 self._deciding.bar(alarm, "stopped")
 
     def _check(self, signed: Signed, act: CheckSiren) -> dict[str, Any]:
-        """Arm, tests and status of one siren."""
-        room = self._room
-        siren = room.plan.siren(act.siren)
-        if siren is None:
-            raise ControlError("siren", f"the plan has no siren {act.siren!r}")
-        if not set(siren.zones) & signed.zones:
-            raise ControlError("zone", f"{signed.person} is not named for a zone of siren {siren.id}")
+        """Arm, tests and status: one activation, siren by siren. A test is signed with a test key, as its node asks too."""
+        sirens = self._named(signed, act.zones, act.sirens)
+        if act.action in TESTS and signed.mode is not Mode.TEST:
+            raise ControlError("mode", f"a test needs your test key, this one is {signed.mode.name.lower()}")
         self._ordering.check_mode(signed.mode)
-        core = self._ordering.core(ALL, siren.zones[:ZONES_MAX], "", signed.mode, 0)
-        number = room.journal.seq
-        self._ordering.send(number, act.action, siren.id, core, heads=("", Level.NORMAL, signed.person))
-        return {"activation": number, "sirens": [siren.id]}
+        number = self._room.journal.seq
+        for siren in sirens:
+            core = self._ordering.core(ALL, siren.zones[:ZONES_MAX], "", signed.mode, 0)
+            self._ordering.send(number, act.action, siren.id, core, heads=("", Level.NORMAL, signed.person))
+        return {"activation": number, "sirens": sorted(siren.id for siren in sirens)}
 
     # Time.
 

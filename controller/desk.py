@@ -13,18 +13,15 @@ from cython_ext import NS_PER_S, Hazard, Level
 from lanes.acts import APPROVE
 from lanes.control import ControlError, Handler
 from lanes.identity import AlarmId
-from lanes.keys import Mode
-from lanes.plan import Plan, Policy
-from lanes.reports import Stage
 
 from .acting import Acting
-from .activation import Activation, Result
 from .alarm.record import Alarm
 from .deciding import Deciding
 from .lane import Lane
-from .policy import Decision, sirens_of
+from .lastsound import last_sound
 from .refusals import Refusals
 from .room import Room
+from .shown import activation_of, decision_of, last_of, policy_of, stage_of
 
 ACTS: Final = (
     "alarm.ack",
@@ -132,7 +129,7 @@ class Desk:
             "changed_us": alarm.changed_us,
             "incident": alarm.incident.hex(),
             "unseen": len(alarm.unseen),
-            "decision": _decision(decision) if decision else None,
+            "decision": decision_of(decision) if decision else None,
         }
 
     async def _alarm(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -179,11 +176,12 @@ class Desk:
                     "siren": view.id,
                     "node": view.node,
                     "zones": list(described.zones) if described else [],
-                    "stage": _stage(view.stage) if view.heard_us else "unknown",
+                    "stage": stage_of(view.stage) if view.heard_us else "unknown",
                     "order_epoch": view.order_epoch,
                     "hold_s": view.hold_s,
                     "trouble": view.trouble,
                     "heard_us": view.heard_us,
+                    **last_of(last_sound(room.fold.activations, view.id)),
                     "node_silent": room.troubles.on("node-silent", view.node)
                     or room.troubles.on("node-never-seen", view.node),
                 }
@@ -194,7 +192,7 @@ class Desk:
         room = self._room
         now_ns = room.clock.monotonic_ns()
         return {
-            "activations": [_activation(each) for each in room.fold.activations],
+            "activations": [activation_of(each) for each in room.fold.activations],
             "requests": [self._acting.describe(request) for request in room.requests],
             "veto_times": [
                 {"incident": incident.hex(), "level": int(level), "left_s": max(0.0, (end_ns - now_ns) / NS_PER_S)}
@@ -239,7 +237,7 @@ class Desk:
             "points": [point.id for point in plan.points],
             "sirens": [siren.id for siren in plan.sirens],
             "patterns": [pattern.id for pattern in plan.patterns],
-            "policies": [_policy(plan, policy) for policy in plan.policies],
+            "policies": [policy_of(plan, policy) for policy in plan.policies],
         }
 
     async def _signer(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -250,17 +248,20 @@ class Desk:
             raise ControlError("malformed", "kid is 8 bytes in hex") from None
         if signer is None:
             raise ControlError("unknown-key", "the plan's roster has no such key")
-        return {
-            "id": signer.id,
-            "role": signer.role.name.lower(),
-            "mode": signer.mode.name.lower(),
-            "zones": sorted(signer.zones),
-            "centre": signer.centre,
-        }
+        return signer.shown()
 
     async def _dry_run(self, args: dict[str, Any]) -> dict[str, Any]:
-        """What the policy of a zone would sound at a Level, were the evidence there."""
+        """What an open alarm would sound now; or what the policy of a zone would at a Level, were the evidence there."""
         plan = self._room.plan
+        heads = {"plan_version": plan.version, "plan": self._room.signed.digest.hex()}
+        if "alarm" in args:
+            alarm = self._find(args)
+            decision = self._deciding.look(alarm)
+            policy = plan.policy(alarm.id.zone, alarm.id.hazard, decision.level)
+            would = {"decision": decision_of(decision), "incident": alarm.incident.hex()}
+            return (
+                heads | would | {"policy": policy_of(plan, policy) if policy else None} | self._ready(decision.sirens)
+            )
         try:
             zone, hazard = str(args["zone"]), Hazard[str(args["hazard"]).upper()]
             level = Level[str(args["level"]).upper()]
@@ -268,8 +269,22 @@ class Desk:
             raise ControlError(
                 "malformed", "give zone, hazard (flood, fire) and level (attention, alarm, danger)"
             ) from None
+        if zone not in {each.id for each in plan.zones}:
+            raise ControlError("zone", f"the plan has no zone {zone!r}; it has: {', '.join(z.id for z in plan.zones)}")
         policy = plan.policy(zone, hazard, level)
-        return {"policy": _policy(plan, policy) if policy else None}
+        shown = policy_of(plan, policy) if policy else None
+        return heads | {"policy": shown} | self._ready(tuple(shown["sirens"]) if shown else ())
+
+    def _ready(self, sirens: tuple[str, ...]) -> dict[str, Any]:
+        """Which of these sirens could not sound now, as far as we know, and why."""
+        views, troubles = self._room.fold.registry.sirens, self._room.troubles
+        hindered = {}
+        for name in sirens:
+            view = views[name]
+            silent = troubles.on("node-silent", view.node) or troubles.on("node-never-seen", view.node)
+            if silent or view.trouble or not view.heard_us:
+                hindered[name] = {"trouble": view.trouble, "node_silent": silent, "heard": bool(view.heard_us)}
+        return {"hindered": hindered}
 
 
 def _envelope(args: dict[str, Any], name: str) -> bytes:
@@ -280,60 +295,3 @@ def _envelope(args: dict[str, Any], name: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise ControlError("malformed", f"{name!r} is not base64") from None
-
-
-def _decision(decision: Decision) -> dict[str, Any]:
-    return {
-        "move": str(decision.move),
-        "reason": decision.reason,
-        "level": int(decision.level),
-        "pattern": decision.pattern,
-        "sirens": list(decision.sirens),
-    }
-
-
-def _policy(plan: Plan, policy: Policy) -> dict[str, Any]:
-    pattern = plan.pattern(policy.pattern)
-    return {
-        "zone": policy.zone,
-        "hazard": policy.hazard,
-        "level": policy.level,
-        "mode": policy.mode,
-        "pattern": policy.pattern,
-        "veto_s": policy.veto_s,
-        "k": policy.k,
-        "approvals": policy.approvals,
-        "sirens": [siren.id for siren in sirens_of(plan, (policy.zone,), pattern)] if pattern else [],
-    }
-
-
-def _activation(activation: Activation) -> dict[str, Any]:
-    core = activation.core
-    return {
-        "activation": activation.number,
-        "action": activation.action.name.lower(),
-        "incident": core.incident.hex(),
-        "alarm": activation.alarm,
-        "by": activation.by,
-        "zones": list(core.zones),
-        "pattern": core.pattern,
-        "mode": Mode(core.mode).name.lower(),
-        "pending": activation.count(Result.PENDING),
-        "pass": activation.count(Result.PASS),
-        "fail": activation.count(Result.FAIL),
-        "total": len(activation.errands),
-        "sirens": [
-            {
-                "siren": errand.siren,
-                "stage": _stage(errand.stage) if errand.stage is not None else "sent",
-                "result": str(errand.result),
-                "why": errand.why,
-                "measured": errand.measured,
-            }
-            for errand in activation.errands.values()
-        ],
-    }
-
-
-def _stage(stage: Stage) -> str:
-    return stage.name.lower()

@@ -8,41 +8,40 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Final
 
 from cython_ext import Clock, ClockQuality, ConfigError
 from firmware_bridge.factory import Bridge
 from lanes import control, plankept
-from lanes.counterfile import BdSeqFile
 from lanes.envelope import BOOT_BYTES
-from lanes.keys import Mode
+from lanes.keys import Mode, SigningKey
 from lanes.link import Connector
+from lanes.planfile import SignedPlan
 from lanes.reports import BootData
-from lanes.sparkplug import BDSEQ_COUNT, NodeMetric
+from lanes.sparkplug import NodeMetric
 from lanes.store import Runner
 
 from . import VERSION, health
 from .config import Ready
 from .desk import Desk
 from .health import NodeClock, Pulse
+from .plan.follow import Follower
+from .replan import Replan
 from .report.lane import Lane, Node
-from .report.ledgers import Ledgers
+from .report.ledgers import Ledgers, free_bytes
 from .report.reporter import Reporter
 from .sense.judge import Judge
 from .sense.sampler import Sampler, Source, sources
 from .siren.orderstore import OrderStore
 from .siren.reflex import Reflex
 from .siren.sirens import Sirens
-from .telemetry.births import BirthTable, PointMetric
-from .telemetry.session import Identity
-from .telemetry.uplink import Uplink
+from .telemetry.telemetry import Telemetry
 from .troubles import Troubles
 
 log = logging.getLogger("bucium.edge")
 
-TELL_S: Final = 5.0  # the node's own metrics, as often as the heartbeat that carries them
 Entropy = Callable[[int], bytes]
 
 
@@ -56,11 +55,13 @@ async def run(
     stop: asyncio.Event,
     bridge: Bridge | None = None,
     probe: Callable[[], ClockQuality] | None = None,
+    spare: Runner | None = None,
 ) -> None:
     """Run one node until `stop`. ConfigError before anything opens.
 
     `bridge`: its devices, when they are not to be made from the configuration. `probe`: who vouches for the wall clock (the
-    real service asks the kernel); without it the clock's own word counts.
+    real service asks the kernel); without it the clock's own word counts. `spare`: runs what telemetry writes, so that the ledger
+    never waits for it (None: the same).
     """
     data = ready.local.at(ready.local.config.node.data)
     _make_folder(data)
@@ -69,7 +70,7 @@ async def run(
     if bridge is None:
         bridge = make_bridge(ready, node_clock)
     bridge.require_real_allowed(ready.signed.plan.root)
-    node = _Node(ready, data, node_clock, bridge, connector, runner, entropy)
+    node = _Node(ready, data, node_clock, bridge, connector, runner, spare or runner, entropy)
     await node.run(stop)
 
 
@@ -120,6 +121,7 @@ class _Node:
         bridge: Bridge,
         connector: Connector,
         runner: Runner,
+        spare: Runner,
         entropy: Entropy,
     ) -> None:
         self._ready = ready
@@ -128,6 +130,7 @@ class _Node:
         self._bridge = bridge
         self._connector = connector
         self._runner = runner
+        self._spare = spare
         self._entropy = entropy
         self._sources: list[Source] = sources(ready.local, ready.signed.plan, bridge.devices)
         self._rng = Random(int.from_bytes(entropy(8), "big"))  # noqa: S311 - jitter, not secrets
@@ -194,6 +197,12 @@ class _Node:
             troubles=self._troubles,
             pulse=self._pulse,
         )
+        self._follower = Follower(
+            signed,
+            change=Replan(ready, data=self._data, devices=self._bridge.devices, runner=runner, swap=self._swap),
+            troubles=self._troubles,
+            ask=self._ask,
+        )
         self._lane = Lane(
             signed=signed,
             node=node,
@@ -204,7 +213,22 @@ class _Node:
             clock=clock,
             jitter=self._rng.random,
         )
-        self._uplink = self._make_uplink()
+        self._telemetry = Telemetry(
+            ready,
+            self._sources,
+            data=self._data,
+            boot=self._boot,
+            clock=clock,
+            connector=self._connector,
+            runner=runner,
+            spare=self._spare,
+            rng=self._rng,
+            troubles=self._troubles,
+            facts=self._facts,
+            hold=lambda: self._lane.busy,
+            free=free_bytes,
+        )
+        ends.push_async_callback(self._telemetry.close)
         self._sampler = Sampler(
             sources=self._sources,
             devices=self._bridge.devices,
@@ -219,34 +243,22 @@ class _Node:
         return Node(
             order=self._sirens.order,
             heard=self._sirens.heard,
+            piece=self._follower.piece,
+            want=self._follower.want,
             act=self._reflex.veto,
             states=lambda: (self._judge.states(self._reporter.ledger), self._sirens.states()),
             endangered=self._judge.endangered,
             cut_off=self._reflex.cut_off,
         )
 
-    def _make_uplink(self) -> Uplink:
-        plan, config = self._ready.signed.plan, self._ready.local.config
-        units = {point.id: point.unit for point in plan.points}
-        table = BirthTable(
-            [PointMetric(s.binding.id, s.binding.device, unit=units[s.binding.id]) for s in self._sources]
-        )
-        uplink = Uplink(
-            Identity(plan.group, self._ready.node, config.telemetry.primary_host),
-            table,
-            connectors=[self._connector],
-            store=_BdSeq(BdSeqFile(self._data / "bdseq", self._runner)),
-            clock=self._clock,
-            rng=self._rng,
-        )
-        self._tell(uplink)
-        return uplink
+    def _ask(self) -> None:
+        self._lane.ask()
 
     def _desk(self) -> Desk:
         return Desk(
             node=self._ready.node,
             boot=self._boot,
-            signed=self._ready.signed,
+            signed=lambda: self._ready.signed,
             clock=self._clock,
             started_ns=self._clock.monotonic_ns(),
             reporter=self._reporter,
@@ -256,9 +268,23 @@ class _Node:
             sirens=self._sirens,
             troubles=self._troubles,
             samples=lambda: self._sampler.samples,
-            telemetry=lambda: self._uplink.down_reason,
+            telemetry=self._telemetry.status,
             veto=self._reflex.veto,
+            alarms=self._reflex.shown,
+            refused=lambda: self._follower.refused,
         )
+
+    def _swap(self, signed: SignedPlan, keys: dict[Mode, SigningKey], found: list[Source]) -> None:
+        """Another plan, in one step of the loop: nothing is judged, ordered or said half under each (design §2.5)."""
+        self._ready = replace(self._ready, signed=signed, keys=keys, plan_refused="")
+        self._judge.replan(signed)
+        self._reporter.replan(signed, keys[Mode.LIVE])
+        self._sirens.replan(signed)
+        self._reflex.replan(signed)
+        self._sampler.replan(found)
+        self._telemetry.replan(signed.plan, found)
+        self._lane.replan(signed)
+        log.info("plan.changed version=%d sha256=%s", signed.plan.version, signed.digest.hex())
 
     # Its life.
 
@@ -302,9 +328,9 @@ class _Node:
             ("reflex", self._reflex.run()),
             ("judge", self._judge.run()),
             ("lane", self._lane.run()),
+            ("plan", self._follower.run()),
             ("sampler", self._sampler.run()),
-            ("uplink", self._uplink.run()),
-            ("tell", self._keep_telling()),
+            ("telemetry", self._telemetry.run()),
             ("time", health.keep_time(self._clock, self._data / "time", self._runner, self._troubles)),
             ("watchdog", health.watchdog(self._pulse)),
         )
@@ -315,7 +341,7 @@ class _Node:
                 self._troubles.set("siren-undriven", True, siren)
             if why := self._ready.plan_refused:
                 log.error("plan.refused why=%s", why)
-                self._troubles.set("plan-refused", True)
+                self._troubles.set("plan-refused", True, "delivered")
             health.notify("READY=1")
             log.info(
                 "node.started node=%s plan=%d boot=%s",
@@ -335,50 +361,29 @@ class _Node:
     # What flows between the parts.
 
     async def _deliver(self, batch: bytes) -> None:
-        await self._judge.feed(batch)
-        self._uplink.readings(batch)
+        self._judge.take(batch)
+        self._telemetry.readings(batch)
+        await self._judge.room()
 
     def _presence(self, device: str, there: bool) -> None:
         self._troubles.set("device-lost", not there, device)
-        (self._uplink.device_online if there else self._uplink.device_lost)(device)
+        self._telemetry.presence(device, there)
 
-    async def _keep_telling(self) -> None:
-        while True:
-            self._tell(self._uplink)
-            await asyncio.sleep(TELL_S)
-
-    def _tell(self, uplink: Uplink) -> None:
+    def _facts(self) -> dict[NodeMetric, int | str | None]:
         signed, quality, ledger = self._ready.signed, self._clock.quality(), self._ledgers.current
-        for metric, value in (
-            (NodeMetric.BOOT_ID, self._boot.hex()),
-            (NodeMetric.LEDGER_ID, ledger.id.hex()),
-            (NodeMetric.LEDGER_HEAD, ledger.head),
-            (NodeMetric.LEDGER_ACKED, ledger.through),
-            (NodeMetric.CLOCK_SOURCE, int(quality.source)),
-            (NodeMetric.CLOCK_ERROR, quality.error_ms),
-            (NodeMetric.PLAN_VERSION, signed.plan.version),
-            (NodeMetric.PLAN_SHA256, signed.digest.hex()),
-        ):
-            uplink.tell(metric, value)
+        return {
+            NodeMetric.BOOT_ID: self._boot.hex(),
+            NodeMetric.LEDGER_ID: ledger.id.hex(),
+            NodeMetric.LEDGER_HEAD: ledger.head,
+            NodeMetric.LEDGER_ACKED: ledger.through,
+            NodeMetric.CLOCK_SOURCE: int(quality.source),
+            NodeMetric.CLOCK_ERROR: quality.error_ms,
+            NodeMetric.PLAN_VERSION: signed.plan.version,
+            NodeMetric.PLAN_SHA256: signed.digest.hex(),
+        }
 
 
 async def _watch(writer: asyncio.Task[None]) -> None:
     """A reporter that has ended in a bug ends the node: without it no event is durable any more."""
     await asyncio.wait([writer])
     writer.result()
-
-
-class _BdSeq:
-    """bdSeq on disk; while the disk refuses it goes on in memory: telemetry is never a reason to stop."""
-
-    def __init__(self, file: BdSeqFile) -> None:
-        self._file = file
-        self._last = -1
-
-    async def advance(self) -> int:
-        try:
-            self._last = await self._file.advance()
-        except OSError as error:
-            self._last = (self._last + 1) % BDSEQ_COUNT
-            log.warning("bdseq.not-kept error=%s", error.strerror)
-        return self._last

@@ -28,7 +28,7 @@ class Desk:
 
     node: str
     boot: bytes
-    signed: SignedPlan
+    signed: Callable[[], SignedPlan]
     clock: Clock
     started_ns: int
     reporter: Reporter
@@ -38,8 +38,10 @@ class Desk:
     sirens: Sirens
     troubles: Troubles
     samples: Callable[[], int]
-    telemetry: Callable[[], str]  # "" while the telemetry lane is up, else why not
+    telemetry: Callable[[], tuple[str, dict[str, int]]]  # "" while it sends, else why not; and what is kept
     veto: Callable[[bytes], str]
+    refused: Callable[[], str]  # why the controller's plan does not run here; "" when none was refused
+    alarms: Callable[[], list[dict[str, Any]]]  # this node's own, with the incident that a veto names
 
     @property
     def verbs(self) -> dict[str, Handler]:
@@ -47,19 +49,27 @@ class Desk:
             "node.status": self._status,
             "node.points": self._points,
             "node.events": self._events,
+            "plan.signer": self._signer,
             "siren.veto": self._veto,
             "siren.stop": self._stop,
         }
 
     async def _status(self, _args: dict[str, Any]) -> dict[str, Any]:
-        plan, quality = self.signed.plan, self.clock.quality()
+        signed, quality = self.signed(), self.clock.quality()
+        plan = signed.plan
         cut_ns = self.lane.cut_off_since_ns
         now_ns = self.clock.monotonic_ns()
+        why, backlog = self.telemetry()
         return {
             "node": self.node,
             "boot": self.boot.hex(),
             "up_s": (now_ns - self.started_ns) / 1e9,
-            "plan": {"version": plan.version, "root": plan.root, "sha256": self.signed.digest.hex()},
+            "plan": {
+                "version": plan.version,
+                "root": plan.root,
+                "sha256": signed.digest.hex(),
+                "refused": self.refused(),
+            },
             "clock": {
                 "wall_us": self.clock.wall_us(),
                 "source": quality.source.name.lower(),
@@ -78,7 +88,8 @@ class Desk:
                 **self.lane.counts,
                 "refused": self.lane.refused,
             },
-            "telemetry": self.telemetry() or "up",
+            "telemetry": why or "up",
+            "backlog": backlog,
             "samples": self.samples(),
             "panel": self.judge.counters,
             "sirens": [
@@ -91,11 +102,12 @@ class Desk:
                 }
                 for state in self.sirens.states()
             ],
+            "alarms": self.alarms(),
             "troubles": [{"code": code, "subject": subject} for code, subject in self.troubles.standing()],
         }
 
     async def _points(self, _args: dict[str, Any]) -> list[dict[str, Any]]:
-        units = {point.id: point.unit for point in self.signed.plan.points}
+        units = {point.id: point.unit for point in self.signed().plan.points}
         return [row | {"unit": units.get(row["id"], "")} for row in self.judge.explain()]
 
     async def _events(self, args: dict[str, Any]) -> list[dict[str, Any]]:
@@ -104,16 +116,26 @@ class Desk:
             raise ControlError("malformed", f"limit is a number from 1 to {EVENTS_MAX}")
         return [_row(kept.seq, kept.data) for kept in await self.reporter.latest(limit)]
 
+    async def _signer(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Whose key this is: for tools that sign."""
+        try:
+            signer = self.signed().plan.roster.find(bytes.fromhex(str(args.get("kid", ""))))
+        except ValueError:
+            raise ControlError("malformed", "kid is 8 bytes in hex") from None
+        if signer is None:
+            raise ControlError("unknown-key", "the plan's roster has no such key")
+        return signer.shown()
+
     async def _veto(self, args: dict[str, Any]) -> dict[str, Any]:
         if why := self.veto(_act(args)):
             raise ControlError(why, f"the veto does not count: {why}")
-        return {"vetoed": True}
+        return {"vetoed": True, "node": self.node}
 
     async def _stop(self, args: dict[str, Any]) -> dict[str, Any]:
         """A person's stop, signed for this node: for when no controller can be reached."""
         if why := self.sirens.stop_by_person(_act(args)):
             raise ControlError(why, f"the stop does not count: {why}")
-        return {"stopped": True}
+        return {"stopped": True, "node": self.node}
 
 
 def _act(args: dict[str, Any]) -> bytes:

@@ -164,22 +164,26 @@ class StopSiren:
 
 @dataclass(frozen=True, slots=True)
 class CheckSiren:
-    """Arm, silent or growl test, or status: nothing that people are meant to hear as an alarm."""
+    """Arm, silent or growl test, or status: nothing that people are meant to hear as an alarm.
+
+    These sirens and all of these zones' sirens (both empty: every one that the person may act for).
+    """
 
     VERB: ClassVar = "siren.test"
-    siren: str
     action: Action
+    zones: tuple[str, ...] = ()
+    sirens: tuple[str, ...] = ()
 
     def pack(self) -> list[Any]:
-        return [self.siren, int(self.action)]
+        return [int(self.action), list(self.zones), list(self.sirens)]
 
     @classmethod
     def unpack(cls, args: list[Any]) -> "CheckSiren":
-        siren, action = fields.row(args, 2, cls.VERB)
+        action, zones, sirens = fields.row(args, 3, cls.VERB)
         found = fields.one_of(Action, action, "action")
         if found in (Action.START, Action.STOP):
             raise WireError("malformed", f"a test is not a {found.name}")
-        return cls(fields.name(siren, "siren"), found)
+        return cls(found, _zones(zones), fields.many(sirens, SIRENS_MAX, "sirens", lambda v: fields.name(v, "siren")))
 
 
 Act = AckAlarm | ResetAlarm | ShelveAlarm | UnshelveAlarm | RequestSiren | VetoSiren | StopSiren | CheckSiren

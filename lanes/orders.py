@@ -29,6 +29,9 @@ class Action(IntEnum):
     STATUS = 6
 
 
+TESTS: Final = frozenset({Action.SILENT_TEST, Action.GROWL_TEST})  # signed with test keys only
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
     """Everything of this ledger up to `through` (and in `ranges`) is committed; `last` is the SHA-256 of event `through`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .keys import Mode, Role, kid_of
 
@@ -24,6 +25,16 @@ class Signer:
     def covers(self, zones: Iterable[str]) -> bool:
         """Whether this signer may act for every one of `zones`."""
         return not self.zones or self.zones.issuperset(zones)
+
+    def shown(self) -> dict[str, Any]:
+        """For tools that sign, as JSON: whose key it is, and what it may do."""
+        return {
+            "id": self.id,
+            "role": self.role.name.lower(),
+            "mode": self.mode.name.lower(),
+            "zones": sorted(self.zones),
+            "centre": self.centre,
+        }
 
 
 class Roster:

@@ -7,7 +7,7 @@ import typer
 
 from bucium import people
 from bucium.output import emit, say, table
-from cython_ext import BuciumError, ConfigError, Level, SystemClock
+from cython_ext import ConfigError, Level, SystemClock
 from lanes.acts import Act, ResetAlarm, ShelveAlarm, UnshelveAlarm
 from lanes.control import ask
 from lanes.identity import AlarmId
@@ -55,7 +55,7 @@ def show(alarm: Alarm, socket: Socket = people.SOCKET, as_json: Json = False) ->
 
     Example: bucium alarm show riverside/flood
     """
-    found = ask(socket, "alarm.show", alarm=_find(socket, alarm))
+    found = ask(socket, "alarm.show", alarm=people.alarm_id(socket, alarm))
     if as_json:
         emit({"ok": True, **found})
         return
@@ -84,7 +84,7 @@ def ack(alarm: Alarm, key: Key, socket: Socket = people.SOCKET, as_json: Json = 
 
     Example: bucium alarm ack riverside/flood --key maria.live.pem
     """
-    _answer(people.Person(socket, key).acknowledge(_find(socket, alarm)), as_json)
+    _answer(people.Person(socket, key).acknowledge(people.alarm_id(socket, alarm)), as_json)
 
 
 @app.command()
@@ -135,19 +135,8 @@ def _answer(answer: dict[str, Any], as_json: bool) -> None:
 
 
 def _id(socket: Path, text: str) -> AlarmId:
-    found = _find(socket, text)
+    found = people.alarm_id(socket, text)
     try:
         return AlarmId.parse(found)
     except (ValueError, KeyError):
         raise ConfigError(f"not an alarm id: {text!r}; see: bucium alarm list") from None
-
-
-def _find(socket: Path, text: str) -> str:
-    """The whole id of `zone/hazard`; anything longer is an id already."""
-    if text.count("/") != 1:
-        return text
-    found = [a["alarm"] for a in ask(socket, "alarm.list") if f"{a['zone']}/{a['hazard']}" == text]
-    if len(found) != 1:
-        many = f"{len(found)} open alarms are {text}; name one by its whole id (--json shows it)"
-        raise BuciumError(many if found else f"no open alarm {text}; see: bucium alarm list")
-    return str(found[0])

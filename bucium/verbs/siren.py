@@ -20,7 +20,18 @@ Socket = Annotated[Path, typer.Option(help="The controller's control socket.", e
 Key = Annotated[Path, typer.Option(help="Your signing key; its mode (live, exercise, test) is the order's.")]
 Reason = Annotated[str, typer.Option(help="Why; it stays in the journal.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+Node = Annotated[
+    Path | None,
+    typer.Option(help="A node's own control socket, at the pole: no controller is asked.", show_default=False),
+]
 _TESTS: Final = {"silent": Action.SILENT_TEST, "growl": Action.GROWL_TEST, "arm": Action.ARM, "status": Action.STATUS}
+
+
+_FAILED: Final = {  # domain.md's three ways; docs/dispatcher.md
+    "audio": "nothing proves that it was heard",
+    "other": "its node tells of another sound than the last one ordered",
+    "time": "order and sound lie more than 90 minutes apart",
+}
 
 
 @app.command("list")
@@ -40,11 +51,12 @@ def list_(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
             " ".join(s["zones"]),
             s["stage"],
             _hold(s),
+            _last(s),
             _trouble(s),
         )
         for s in found
     ]
-    table("sirens", ("siren", "node", "zones", "stage", "held by a stop", "trouble"), rows)
+    table("sirens", ("siren", "node", "zones", "stage", "held by a stop", "last sound", "trouble"), rows)
 
 
 def _trouble(siren: dict[str, Any]) -> str:
@@ -57,8 +69,21 @@ def troubles(bits: int) -> str:
     return ", ".join(one.name.lower().replace("_", " ") for one in SirenTrouble if one & bits and one.name)
 
 
+def _last(siren: dict[str, Any]) -> str:
+    """How the last sound went that was ordered here."""
+    last, failed = siren["last"], siren["failed_to_sound"]
+    if last is None:
+        return ""
+    if failed:
+        return f"FAILED TO SOUND: {_FAILED[failed]}"
+    return f"{last['result']}, measured" if last["measured"] else f"{last['result']} {last['why']}".rstrip()
+
+
 def _hold(siren: dict[str, Any]) -> str:
     return f"{siren['hold_s']} s" if siren["hold_s"] else ""
+
+
+_COUNTS: Final = ("pending", "pass", "fail", "total")
 
 
 @app.command()
@@ -71,20 +96,40 @@ def status(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
     if as_json:
         emit({"ok": True, **found})
         return
+    activations = [
+        (str(a["activation"]), a["action"], a["mode"], a["by"], " ".join(a["zones"]), *(str(a[n]) for n in _COUNTS))
+        for a in found["activations"]
+    ]
+    table("activations", ("number", "action", "mode", "by", "zones", *_COUNTS), activations)
     rows = [
         (
             str(a["activation"]),
-            a["action"],
             each["siren"],
             each["stage"],
             each["result"],
             "yes" if each["measured"] else "",
             each["why"],
+            each["stands_in_for"],
         )
         for a in found["activations"]
         for each in a["sirens"]
     ]
-    table("activations", ("number", "action", "siren", "stage", "result", "measured", "why"), rows)
+    table("sirens", ("number", "siren", "stage", "result", "measured", "why", "in place of"), rows)
+    falls = [
+        (
+            str(a["activation"]),
+            fall["siren"],
+            fall["failure"],
+            fall["why"],
+            str(fall["retries"] or ""),
+            " ".join(fall["stand_ins"]),
+            "told" if fall["told"] else "",
+        )
+        for a in found["activations"]
+        for fall in a["fall_backs"]
+    ]
+    if falls:
+        table("failures", ("number", "siren", "failure", "why", "retries", "in its place", "dispatch"), falls)
     for request in found["requests"]:
         _show(request)
     table("veto times", ("incident", "left"), [(v["incident"], f"{v['left_s']:.0f} s") for v in found["veto_times"]])
@@ -152,15 +197,18 @@ def veto(
     reason: Reason,
     key: Key,
     socket: Socket = people.SOCKET,
+    node: Node = None,
     as_json: Json = False,
 ) -> None:
     """No sound for this incident: ends a veto time, and requests that wait. It stops nothing that sounds.
 
     Example: bucium siren veto 5a0d736df869d683 --reason "gauge under repair" --key maria.live.pem
     """
-    answer = people.Person(socket, key).do(VetoSiren(_incident(incident), reason))
+    answer = _person(socket, node, key).do(VetoSiren(_incident(incident), reason))
     if as_json:
         emit({"ok": True, **answer})
+    elif node:
+        say(f"vetoed at node {answer['node']}: it does not sound for this incident by itself")
     else:
         say(f"vetoed: {answer['alarms']} alarms, {answer['requests']} requests")
 
@@ -174,38 +222,96 @@ def stop(
     zone: Annotated[list[str] | None, typer.Option(help="All sirens of a zone; once for each.")] = None,
     incident: Annotated[str, typer.Option(help="Only this incident (hex); empty: whatever sounds.")] = "",
     socket: Socket = people.SOCKET,
+    node: Node = None,
     as_json: Json = False,
 ) -> None:
     """Silence, now. One person is enough. Automatic sounding is held off for the plan's stop_hold_s.
 
     Example: bucium siren stop --zone riverside --key maria.live.pem
     """
-    answer = people.Person(socket, key).do(StopSiren(_incident(incident), tuple(zone or ()), tuple(sirens or ())))
+    answer = _person(socket, node, key).do(StopSiren(_incident(incident), tuple(zone or ()), tuple(sirens or ())))
     if as_json:
         emit({"ok": True, **answer})
+    elif node:
+        say(f"node {answer['node']} silences its sirens; see: bucium node status", "bold")
     else:
         say(f"stop ordered: {', '.join(answer['sirens'])}; see: bucium siren status", "bold")
 
 
 @app.command("test")
 def check(
-    siren: Annotated[str, typer.Argument(help="The siren's id.")],
     key: Key,
+    sirens: Annotated[list[str] | None, typer.Argument(help="Sirens, by their ids.")] = None,
+    zone: Annotated[list[str] | None, typer.Option(help="All sirens of a zone; once for each.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every siren that you may act for.")] = False,
     kind: Annotated[str, typer.Option(help="silent, growl, arm or status.")] = "silent",
     socket: Socket = people.SOCKET,
     as_json: Json = False,
 ) -> None:
-    """Test one siren without waking the town.
+    """Test sirens without waking the town: some, those of a zone, or all. Silent and growl tests need your test key.
 
     Example: bucium siren test quay --kind silent --key maria.test.pem
     """
     if kind not in _TESTS:
         raise ConfigError(f"--kind {kind!r}: one of {', '.join(_TESTS)}")
-    answer = people.Person(socket, key).do(CheckSiren(siren, _TESTS[kind]))
+    if everyone == bool(sirens or zone):
+        raise ConfigError("name sirens, or zones by --zone, or say --all")
+    answer = people.Person(socket, key).do(CheckSiren(_TESTS[kind], tuple(zone or ()), tuple(sirens or ())))
     if as_json:
         emit({"ok": True, **answer})
     else:
-        say(f"{kind} test of {siren} ordered; see: bucium siren status")
+        say(f"{kind} test of {', '.join(answer['sirens'])} ordered; see: bucium siren status")
+
+
+@app.command("dry-run")
+def dry_run(
+    alarm: Annotated[str, typer.Argument(help="An open alarm, from `alarm list`; empty: give a zone.")] = "",
+    zone: Annotated[str, typer.Option(help="A zone of the plan.")] = "",
+    hazard: Annotated[str, typer.Option(help="flood or fire.")] = "flood",
+    level: Annotated[str, typer.Option(help="attention, alarm or danger.")] = "danger",
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """What an alarm would sound, by the signed plan that runs, and which of its sirens could not. It sounds nothing.
+
+    Example: bucium siren dry-run --zone riverside --hazard flood --level danger
+    """
+    if bool(alarm) == bool(zone):
+        raise ConfigError("give an alarm, or a zone by --zone")
+    where = {"alarm": people.alarm_id(socket, alarm)} if alarm else {"zone": zone, "hazard": hazard, "level": level}
+    found = ask(socket, "policy.dry-run", **where)
+    if as_json:
+        emit({"ok": True, **found})
+        return
+    say(f"by plan version {found['plan_version']} ({found['plan'][:16]})", "dim")
+    if "decision" in found:
+        decision = found["decision"]
+        say(f"now: {decision['move']}, because: {decision['reason']}", "bold")
+    policy = found["policy"]
+    if policy is None:
+        say("the plan has no policy here: only people can sound it")
+        return
+    _policy(policy)
+    for name, why in found["hindered"].items():
+        silent = "its node is silent" if why["node_silent"] else "" if why["heard"] else "never heard"
+        say(f"  {name} could not be relied on: {', '.join(filter(None, (silent, troubles(why['trouble']))))}", "yellow")
+
+
+def _policy(policy: dict[str, Any]) -> None:
+    """A policy in words."""
+    say(f"{policy['zone']}, {policy['hazard']} from {policy['level']}: {policy['mode']}", "bold")
+    wait = f" after {policy['veto_s']:g} s without a veto" if policy["mode"] == "unless-vetoed" else ""
+    say(
+        f"  {policy['pattern'] or 'nothing'} for at most {policy['max_s']} s{wait} on {', '.join(policy['sirens']) or 'no siren'}"
+    )
+    say(f"  by evidence of {policy['k']} nodes; by hand {policy['approvals']} people of {policy['centres']} centres")
+    fall = policy["fall_back"]
+    told = "dispatch is told" if fall["tell"] else "nobody is told"
+    say(f"  a siren that fails: {fall['retries']} retries, {fall['neighbours']} neighbours, {told}")
+
+
+def _person(socket: Path, node: Path | None, key: Path) -> people.Person:
+    return people.Person(node, key, node=True) if node else people.Person(socket, key)
 
 
 def _incident(text: str) -> bytes:

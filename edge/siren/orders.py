@@ -8,7 +8,7 @@ order, store and clocks give the same verdict. Nothing here writes; the caller m
             then who stands for it: approvals of people, or evidence of sensor nodes where the policy is automatic
     stop    the controller's or one operator's signature, and a new counter; nothing that could stand in its way: no time,
             no plan, no epoch. Live stops everything, exercise and test only their own kind
-    check   arm, tests, status: the controller's signature, new counter, not-after, epoch, plan
+    check   arm, tests, status: the controller's signature, new counter, not-after, epoch, plan; tests by its test key
 
 Doubt: while the wall clock is not trusted, or the store may have forgotten counters, the order must quote our boot nonce
 (approvals too). A stop has no time, so only a forgetful store puts it in doubt.
@@ -21,7 +21,7 @@ from cython_ext import Level, WireError
 from lanes.envelope import NOT_AFTER_MAX_US, Envelope, Kind, Refusal, open_envelope
 from lanes.identity import EventKey
 from lanes.keys import Mode, Role
-from lanes.orders import SOUND_MAX_S, Action, Order, reference_of
+from lanes.orders import SOUND_MAX_S, TESTS, Action, Order, reference_of
 from lanes.plan import Pattern, Siren
 from lanes.roster import Signer
 
@@ -99,6 +99,8 @@ def open_order(data: bytes, standing: Standing) -> OpenOrder | Refused:
         return Refused(Why.ADDRESSEE, detail, authentic=False, reference=reference, incident=incident)
     if signer.mode is not order.core.mode:
         return refuse(found, Why.MODE, f"signed {signer.mode.name.lower()}, says {order.core.mode.name.lower()}")
+    if order.action in TESTS and signer.mode is not Mode.TEST:
+        return refuse(found, Why.MODE, f"a test is signed with a test key, not {signer.mode.name.lower()}")
     if order.action is Action.START and incident == ALL:
         return refuse(found, Why.MALFORMED, "a start names its incident")
     return found

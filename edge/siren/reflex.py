@@ -9,7 +9,7 @@ the controller derives it too; orders and reflex of one incident sound once.
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from cython_ext import NS_PER_S, Cause, Clock, Hazard, Level, WireError
 from lanes.acts import VetoSiren
@@ -43,17 +43,32 @@ class Reflex:
     """Fed with this node's transitions after their commit; `run` sounds what is due."""
 
     def __init__(self, *, signed: SignedPlan, node: str, sirens: Sirens, store: OrderStore, clock: Clock) -> None:
-        self._plan = signed.plan
         self._node = node
         self._sirens = sirens
         self._store = store
         self._clock = clock
-        self._own: tuple[Siren, ...] = tuple(s for s in signed.plan.sirens if s.node == node)
+        self._take_plan(signed)
         self._points: dict[str, tuple[Level, EventKey]] = {}  # not normal: Level, and the event of its raise
         self._dangers: dict[tuple[str, Hazard], _Danger] = {}
         self._tries: dict[tuple[str, bytes, Level], int] = {}
         self._cut_off = False
         self._wake = asyncio.Event()
+
+    def _take_plan(self, signed: SignedPlan) -> None:
+        self._plan = signed.plan
+        self._own: tuple[Siren, ...] = tuple(s for s in signed.plan.sirens if s.node == self._node)
+
+    def replan(self, signed: SignedPlan) -> None:
+        """Another plan: our points may endanger other zones, which is as if they had reached their Levels now."""
+        self._take_plan(signed)
+        self._points = {point: held for point, held in self._points.items() if owns(self._node, point, self._plan)}
+        places = set(self._dangers)
+        for point in self._points:
+            places |= {(zone, self._plan.hazard_of(point)) for zone in self._plan.zones_of(point)}
+        for zone, hazard in sorted(places):
+            speaking = self._speaking(zone, hazard, Level.ATTENTION)
+            self._weigh(zone, hazard, self._points[speaking[0]][1] if speaking else None)
+        self._wake.set()
 
     def transition(self, data: TransitionData, key: EventKey) -> None:
         """One of our own points (or votes) changed."""
@@ -68,7 +83,8 @@ class Reflex:
         item = self._plan.judged(data.point)
         if not isinstance(item, Point) or item.alone:
             for zone in self._plan.zones_of(data.point):
-                self._weigh(zone, self._plan.hazard_of(data.point), data, key)
+                fresh = data.cause is Cause.RAISED and data.was is Level.NORMAL
+                self._weigh(zone, self._plan.hazard_of(data.point), key, fresh=fresh)
         self._wake.set()
 
     def cut_off(self, since_ns: int | None) -> None:
@@ -106,6 +122,16 @@ class Reflex:
                 return ""
         return "unknown-incident"
 
+    def shown(self) -> list[dict[str, Any]]:
+        """This node's own alarms, for the technician: the incident is what a veto names."""
+        found = []
+        for (zone, hazard), alarm in self._store.opened.items():
+            incident = AlarmId(zone, hazard, alarm.key).incident
+            vetoed = self._store.vetoed(incident)
+            heads = {"zone": zone, "hazard": hazard.name.lower(), "level": int(alarm.level)}
+            found.append(heads | {"incident": incident.hex(), "vetoed": vetoed is not None and vetoed >= alarm.level})
+        return found
+
     async def run(self) -> None:
         """Sound what is due, until cancelled."""
         while True:
@@ -122,8 +148,8 @@ class Reflex:
 
     # What our own points say.
 
-    def _weigh(self, zone: str, hazard: Hazard, data: TransitionData, key: EventKey) -> None:
-        """Bring the alarm of this zone and hazard up to date."""
+    def _weigh(self, zone: str, hazard: Hazard, key: EventKey | None, *, fresh: bool = False) -> None:
+        """Bring the alarm of this zone and hazard up to date. `fresh`: the event `key` raised a point from normal."""
         danger = self._dangers.setdefault((zone, hazard), _Danger())
         level = max((self._points[p][0] for p in self._speaking(zone, hazard, Level.ATTENTION)), default=Level.NORMAL)
         now_ns = self._clock.monotonic_ns()
@@ -138,9 +164,7 @@ class Reflex:
             if opened is not None:
                 incident = AlarmId(zone, hazard, opened.key).incident
                 self._tries = {key: count for key, count in self._tries.items() if key[1] != incident}
-        elif opened is None or (
-            danger.level is Level.NORMAL and data.cause is Cause.RAISED and data.was is Level.NORMAL
-        ):
+        elif key is not None and (opened is None or (danger.level is Level.NORMAL and fresh)):
             # A raise from normal opens a new alarm, also where a former one was left open by a restart.
             opened = self._store.open_alarm(zone, hazard, key)
         danger.level = level

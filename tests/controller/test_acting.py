@@ -302,7 +302,7 @@ def test_nobody_mutes_an_alarm_alone(control: ControlRoom) -> None:
 
 
 def test_a_check_of_a_siren_is_an_order_of_its_own(control: ControlRoom) -> None:
-    control.act(CheckSiren("s1", Action.SILENT_TEST), "ana", Mode.TEST)
+    control.act(CheckSiren(Action.SILENT_TEST, sirens=("s1",)), "ana", Mode.TEST)
     [(order, _)] = control.orders()
     assert (order.action, order.core.mode, order.approvals, order.evidence) == (
         Action.SILENT_TEST,
@@ -311,7 +311,7 @@ def test_a_check_of_a_siren_is_an_order_of_its_own(control: ControlRoom) -> None
         (),
     )
     with pytest.raises(WireError, match="a test is not a START"):
-        control.act(CheckSiren("s1", Action.START))
+        control.act(CheckSiren(Action.START, sirens=("s1",)))
 
 
 async def test_requests_and_approvals_come_back_from_the_journal(control: ControlRoom) -> None:

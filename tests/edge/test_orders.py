@@ -17,7 +17,7 @@ from edge.siren.refusals import Refused, Why
 from edge.siren.standing import Standing
 from lanes.envelope import Kind
 from lanes.keys import Mode
-from lanes.orders import Action
+from lanes.orders import TESTS, Action
 from lanes.store import run_here
 from tests.kit.clock import ManualClock
 from tests.kit.hostile_orders import HOSTILE, NOW, high, valea_fire
@@ -161,8 +161,14 @@ def test_evidence_stands_in_for_bad_approvals(bench: Bench) -> None:
 
 @pytest.mark.parametrize("action", [Action.ARM, Action.SILENT_TEST, Action.GROWL_TEST, Action.STATUS])
 def test_checks_need_the_controller_only(bench: Bench, action: Action) -> None:
-    bench.take(bench.make.seal(Say(action, pattern="", max_s=0)))
+    bench.take(bench.make.seal(Say(action, pattern="", max_s=0, mode=Mode.TEST)))
     assert why(bench.one(bench.make.seal(Say(action, issuer="ana")))) is Why.ROLE
+
+
+@pytest.mark.parametrize("mode", [Mode.LIVE, Mode.EXERCISE])
+@pytest.mark.parametrize("action", sorted(TESTS))
+def test_a_test_is_signed_with_a_test_key(bench: Bench, action: Action, mode: Mode) -> None:
+    assert why(bench.one(bench.make.seal(Say(action, pattern="", max_s=0, mode=mode)))) is Why.MODE
 
 
 # Once only.

@@ -8,7 +8,8 @@ import pytest
 
 from edge.siren.sounder import GROWL_EVERY_S
 from firmware_bridge.gpio.simulated import Board
-from lanes.orders import Action, reference_of
+from lanes.keys import Mode
+from lanes.orders import TESTS, Action, reference_of
 from lanes.reports import SirenTrouble, Stage
 from tests.kit.clock import run_virtual
 from tests.kit.orders import ALL, Say
@@ -134,14 +135,15 @@ def test_checks(tmp_path: Path) -> None:
     async def test(r: Rig) -> None:
         async def check(action: Action, permit: str = "") -> list[tuple[Stage, str]]:
             before = len(r.receipts)
-            await r.give(r.make.seal(Say(action, pattern="", max_s=0, incident=ALL)), permit, 1.0)
+            mode = Mode.TEST if action in TESTS else Mode.LIVE
+            await r.give(r.make.seal(Say(action, pattern="", max_s=0, incident=ALL, mode=mode)), permit, 1.0)
             await asyncio.sleep(3)
             return [(x.stage, x.reason) for x in r.receipts[before:]]
 
         await asyncio.sleep(5)
         assert await check(Action.ARM) == [(Stage.ACCEPTED, "arm"), (Stage.DONE, "arm")]
         assert await check(Action.STATUS) == [(Stage.ACCEPTED, "status"), (Stage.DONE, "ready")]
-        assert await check(Action.SILENT_TEST) == [(Stage.REFUSED, "unsupported")]
+        assert await check(Action.SILENT_TEST) == [(Stage.ACCEPTED, "silent-test"), (Stage.DONE, "silent-test")]
         assert await check(Action.GROWL_TEST, "R1") == [(Stage.ACCEPTED, "growl-test"), (Stage.DONE, "growl-test")]
         on, off = [at for at, line, _ in r.monitor.edges if line == "R1"]
         assert (off - on) / 1e9 == pytest.approx(0.5, abs=0.05)
@@ -157,7 +159,7 @@ def test_checks(tmp_path: Path) -> None:
 def test_a_test_gives_way_to_an_order(tmp_path: Path) -> None:
     async def test(r: Rig) -> None:
         r.monitor.permit("R1", r.clock.monotonic_ns(), 1)
-        await r.sirens.order(r.make.seal(Say(Action.GROWL_TEST, pattern="", max_s=0)))
+        await r.sirens.order(r.make.seal(Say(Action.GROWL_TEST, pattern="", max_s=0, mode=Mode.TEST)))
         await r.give(r.make.order(), "R1")
         await asyncio.sleep(1)
         assert r.told() == [(Stage.ACCEPTED, "growl-test"), (Stage.STOPPED, "replaced"), *BEGUN]

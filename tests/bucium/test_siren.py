@@ -1,0 +1,214 @@
+"""`bucium siren` against services at work: tests with the right key, stops, vetoes at the pole, dry runs, what status shows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.face import Face
+from tests.kit.town import Town
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with Town(tmp_path_factory.mktemp("t")) as running:
+        yield running
+
+
+@pytest.fixture
+def siren(face: Face, town: Town):
+    """`siren("list")`: a verb of `bucium siren` at the controller's socket, with --json."""
+
+    def call(*words: object, key: str = "", node: str = ""):
+        more = ["--key", town.key(*key.split("."))] if key else []
+        where = ["--node", town.socket(node)] if node else ["--socket", town.socket("iasi")]
+        return face("siren", *words, *more, *where, "--json")
+
+    return call
+
+
+@pytest.fixture
+def sounding(town: Town, siren):
+    """s1 sounds by two people's order; at the end it is silent again."""
+
+    def begin() -> dict:
+        town.permit(60)
+        words = ("--zone", "ungheni", "--pattern", "long", "--reason", "test")
+        request = siren("request", *words, key="ana.live").document
+        siren("approve", request["request"], "--yes", key="ana.live")
+        answer = siren("approve", request["request"], "--yes", key="ion.live").document
+        town.until(lambda: town.board.levels["R1"])
+        return answer
+
+    yield begin
+    siren("stop", key="ana.live")
+    town.until(lambda: not town.board.levels["R1"])
+
+
+# Tests: each, for a siren, a zone, or all, with the right key.
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "key", "sirens"),
+    [
+        ("status", ["s1"], "ana.test", ["s1"]),
+        ("status", ["--all"], "ana.live", ["s1", "s2"]),
+        ("arm", ["--all"], "ana.exercise", ["s1", "s2"]),
+        ("arm", ["s2"], "ana.live", ["s2"]),
+        ("silent", ["--zone", "valea"], "eva.test", ["s2"]),
+        ("silent", ["s1", "s2"], "ana.test", ["s1", "s2"]),
+    ],
+)
+def test_each_check_passes_end_to_end(town: Town, siren, kind: str, words: list[str], key: str, sirens: list[str]):
+    answer = siren("test", *words, "--kind", kind, key=key)
+    assert answer.code == 0, answer.err
+    assert answer.document["sirens"] == sirens
+    activation = town.settled(answer.document["activation"])
+    assert [(s["siren"], s["result"]) for s in activation["sirens"]] == [(s, "pass") for s in sirens]
+    assert (activation["pending"], activation["pass"], activation["fail"]) == (0, len(sirens), 0)
+    assert activation["total"] == len(sirens)
+
+
+def test_a_growl_is_heard_once_in_ten_minutes(town: Town, siren):
+    town.permit(1)
+    before = town.monitor.activations
+    activation = town.settled(siren("test", "s1", "--kind", "growl", key="ana.test").document["activation"])
+    assert activation["sirens"][0]["result"] == "pass"
+    assert town.monitor.activations == before + 1
+    again = town.settled(siren("test", "s1", "--kind", "growl", key="ana.test").document["activation"])
+    assert (again["sirens"][0]["result"], again["sirens"][0]["why"]) == ("fail", "rate")
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "says"),
+    [
+        (["s1", "--kind", "growl"], "ana.live", "a test needs your test key, this one is live"),
+        (["s1", "--kind", "silent"], "ana.exercise", "a test needs your test key, this one is exercise"),
+        (["s1", "--kind", "status"], "eva.test", "eva is not named for a zone of siren s1"),
+        (["s9"], "ana.test", "the plan has no siren 's9'"),
+        (["--zone", "nowhere"], "ana.test", "the plan has no zone 'nowhere'"),
+        (["s1", "--kind", "loud"], "ana.test", "one of silent, growl, arm, status"),
+        ([], "ana.test", "name sirens, or zones by --zone, or say --all"),
+        (["s1", "--all"], "ana.test", "name sirens, or zones by --zone, or say --all"),
+        (["s1"], "n1.test", "this key is node n1's in the plan"),
+    ],
+)
+def test_what_is_no_one_s_to_test_is_refused(siren, words: list[str], key: str, says: str):
+    answer = siren("test", *words, key=key)
+    assert answer.code != 0
+    assert says in answer.err + answer.out
+
+
+# A sound by two people, its proof, and its end.
+
+
+def test_a_sound_is_counted_proven_and_stopped(town: Town, siren, face: Face, sounding):
+    number = sounding()["activation"]
+    activation = town.settled(number)
+    assert (activation["pass"], activation["fail"], activation["total"]) == (1, 0, 1)
+    assert activation["sirens"][0]["measured"]
+    last = town.sirens()["s1"]
+    assert (last["failed_to_sound"], last["last"]["activation"], last["last"]["result"]) == ("", number, "pass")
+    assert last["last"]["sounded_us"] > last["last"]["ordered_us"] > 0
+    shown = face("siren", "status", "--socket", town.socket("iasi")).out
+    assert "pending" in shown
+    assert "total" in shown
+    assert "pass, measured" in face("siren", "list", "--socket", town.socket("iasi")).out.replace("\n", " ")
+
+
+def test_a_technician_at_the_pole_silences_it(town: Town, siren, sounding):
+    sounding()
+    answer = siren("stop", "s1", key="ana.live", node="n1")
+    assert (answer.code, answer.document["stopped"], answer.document["node"]) == (0, True, "n1")
+    town.until(lambda: not town.board.levels["R1"], 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "node", "says"),
+    [
+        ("eva.live", "n1", "zone"),
+        ("n1.live", "n1", "a person's is needed"),
+        ("ana.live", "n9", "no service answers"),
+    ],
+)
+def test_a_stop_at_the_pole_needs_authority(town: Town, siren, sounding, key: str, node: str, says: str):
+    sounding()
+    answer = siren("stop", "s1", key=key, node=node)
+    assert answer.code == 1
+    assert says in answer.err + answer.out
+    assert town.board.levels["R1"]
+
+
+def test_a_deaf_siren_has_failed_to_sound_and_its_neighbour_sounds(town: Town, siren, sounding):
+    town.heard = False
+    try:
+        number = sounding()["activation"]
+        activation = town.settled(number)
+    finally:
+        town.heard = True
+    found = {each["siren"]: each for each in activation["sirens"]}
+    assert (found["s1"]["result"], found["s1"]["why"]) == ("fail", "no-sound")
+    assert (found["s2"]["result"], found["s2"]["measured"], found["s2"]["stands_in_for"]) == ("pass", True, "s1")
+    assert (activation["pass"], activation["fail"], activation["total"]) == (1, 1, 2)
+    assert activation["fall_backs"][0]["stand_ins"] == ["s2"]
+    assert town.sirens()["s1"]["failed_to_sound"] == "audio"
+
+
+# Vetoes and dry runs.
+
+
+def test_a_fire_waits_for_a_veto_here_and_at_the_pole(town: Town, siren, face: Face):
+    dry = siren("dry-run", "--zone", "ungheni", "--hazard", "fire", "--level", "alarm").document
+    assert (dry["plan_version"], dry["policy"]["mode"], dry["policy"]["sirens"]) == (3, "unless-vetoed", ["s1"])
+    town.drive("SMOKE", True)
+    try:
+        waiting = town.until(lambda: siren("status").document["veto_times"])
+        incident = waiting[0]["incident"]
+        dry = siren("dry-run", "ungheni/fire").document
+        assert (dry["decision"]["move"], dry["decision"]["sirens"]) == ("unless-vetoed", ["s1"])
+        assert dry["incident"] == incident
+        status = face("node", "status", "--socket", town.socket("n1"), "--json").document["status"]
+        assert [(a["incident"], a["vetoed"]) for a in status["alarms"]] == [(incident, False)]
+        refused = siren("veto", incident, "--reason", "not hers", key="eva.live", node="n1")
+        assert refused.code == 1
+        assert siren("veto", incident, "--reason", "welding", key="ana.live", node="n1").code == 0
+        status = face("node", "status", "--socket", town.socket("n1"), "--json").document["status"]
+        assert status["alarms"][0]["vetoed"]
+        assert siren("veto", incident, "--reason", "welding", key="ana.live").document["alarms"] == 1
+        assert siren("dry-run", "ungheni/fire").document["decision"]["reason"] == "vetoed"
+    finally:
+        town.drive("SMOKE", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "give an alarm, or a zone"),
+        (["--zone", "nowhere"], "the plan has no zone"),
+        (["valea/flood"], "no open alarm valea/flood"),
+        (["--zone", "valea", "--level", "purple"], "give zone, hazard"),
+    ],
+)
+def test_a_dry_run_that_makes_no_sense_says_so(siren, words: list[str], says: str):
+    answer = siren("dry-run", *words)
+    assert answer.code != 0
+    assert says in answer.err + answer.out
+
+
+def test_a_dry_run_of_what_has_no_policy_says_so(town: Town, face: Face):
+    shown = face("siren", "dry-run", "--zone", "valea", "--socket", town.socket("iasi"))
+    assert shown.code == 0
+    assert "only people can sound it" in shown.out
+
+
+def test_a_dry_run_reads_like_a_sentence(town: Town, face: Face):
+    words = ("--zone", "ungheni", "--hazard", "fire", "--level", "alarm", "--socket", town.socket("iasi"))
+    shown = face("siren", "dry-run", *words).out
+    assert "unless-vetoed" in shown
+    assert "after 600 s without a veto" in shown
+    assert "1 neighbours" in shown
+
+
+def test_nothing_sounded_without_an_order(town: Town):
+    town.monitor.check(town.clock.monotonic_ns())
+    assert not town.monitor.findings, Path(town.folder).name
