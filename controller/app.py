@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -38,9 +39,10 @@ from .intake import Intake, resolver
 from .lane import Lane
 from .notices import SirenNotice
 from .ordering import Ordering
-from .record.journal import Journal
+from .record.emergency import NAME as EMERGENCY_NAME
+from .record.journal import Former, Journal, Spare
 from .record.records import Record
-from .recovery import recover
+from .recovery import open_room
 from .refusals import Refusals
 from .room import Room
 from .telemetry.host import Host, HostIdentity
@@ -92,19 +94,43 @@ class _Controller:
         self._ready = ready
         self._clock = clock
         self._connector = connector
+        self._runner = runner
         self._rng = Random(int.from_bytes(entropy(8), "big"))  # noqa: S311 - jitter, not secrets
-        key = ready.keys[Mode.LIVE]
-        path = ready.data / "journal.db"
-        self._journal = Journal(path, clock=clock, runner=runner, key=key, new_id=entropy(STORE_ID_BYTES))
-        self._room = Room(signed=ready.signed, journal=self._journal, keys=ready.keys, clock=clock, entropy=entropy)
+        self._entropy = entropy
+        spare = Spare(ready.emergency / EMERGENCY_NAME, ready.local.config.controller.emergency_mib * MIB)
+        self._recovered = open_room(
+            ready.data / "journal.db", spare.path, partial(self._open_journal, spare), self._new_room
+        )
+        self._room = self._recovered.room
+        self._journal = self._room.journal
         self._build()
         self._tellers(others)
 
+    def _open_journal(self, spare: Spare, former: Former | None) -> Journal:
+        ready = self._ready
+        return Journal(
+            ready.data / "journal.db",
+            clock=self._clock,
+            runner=self._runner,
+            key=ready.keys[Mode.LIVE],
+            new_id=self._entropy(STORE_ID_BYTES),
+            controller=ready.signed.plan.controller,
+            spare=spare,
+            former=former,
+        )
+
+    def _new_room(self, journal: Journal) -> Room:
+        ready = self._ready
+        return Room(signed=ready.signed, journal=journal, keys=ready.keys, clock=self._clock, entropy=self._entropy)
+
     def _build(self) -> None:
-        room, jitter = self._room, self._rng.random
-        rows = recover(room)
-        log.info("journal.recovered rows=%d seq=%d alarms=%d", rows, self._journal.seq, len(room.book))
+        room, jitter, recovered = self._room, self._rng.random, self._recovered
+        log.info("journal.recovered rows=%d seq=%d alarms=%d", recovered.rows, self._journal.seq, len(room.book))
         room.begin()
+        if recovered.aside:
+            log.error("journal.aside name=%s", recovered.aside)
+            room.trouble("journal-aside", recovered.aside, True)
+        self._journal.notice = room.trouble
         if why := self._ready.plan_refused:
             log.error("plan.refused why=%s", why)
         room.trouble("plan-refused", "plan", bool(self._ready.plan_refused))
@@ -134,7 +160,9 @@ class _Controller:
         author = Author(plan, config.cap, ready.signer)
         self._dispatcher = Dispatcher(
             author,
-            channels_of(config.dispatch, clock=clock, runner=others("files")),
+            channels_of(
+                config.dispatch, clock=clock, runner=others("files"), data=ready.data, sender=config.cap.sender
+            ),
             path=ready.data / "outbox.db",
             clock=clock,
             runner=others("dispatch"),

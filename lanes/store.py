@@ -60,7 +60,7 @@ def open_store(path: Path, *, application: int, schema: str, version: int) -> ap
                 connection.pragma("application_id", application)
                 connection.pragma("user_version", version)
     except apsw.Error as error:
-        raise StoreError(f"cannot open: {error}", path) from None
+        raise StoreError(f"cannot open: {error}", path) from error
     return connection
 
 

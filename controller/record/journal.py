@@ -1,46 +1,43 @@
 """The journal: append-only, hash-chained, durable. The controller's source of truth; its state is rebuilt from here.
 
 A row is chained the moment it is appended, and on disk when `durable` returns: many rows share one fsync (group commit). What
-goes out (acks, orders, dispatch) goes out after that, so nothing outside ever knows more than the disk. Since rows are chained
-before they are stored, another store may hold them for a while and hand them over once, unchanged (the emergency journal).
+goes out (acks, orders, dispatch) goes out after that, so nothing outside ever knows more than the disk.
+
+Where a row is kept:
+
+    database             always, when it can be written (database.py)
+    emergency journal    while it cannot: locked, read-only, full, an I/O error (emergency.py). Every few seconds the database is
+                         opened anew; once it takes what was kept aside, the rows go in once, as they are, and the chain goes on
+    nowhere              neither takes rows: the program ends, start-up is recovery, and nodes act alone meanwhile
 
 Snapshots only shorten start-up. The chain vouches for them: a SNAPSHOT row holds the digest of one.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import apsw
-
-from cython_ext import Clock
+from cython_ext import NS_PER_S, Clock
 from lanes import cbor
 from lanes.identity import STORE_ID_BYTES
 from lanes.keys import SigningKey
-from lanes.store import Runner, StoreError, open_store
+from lanes.store import Runner, StoreError
 
+from .database import Damaged, Database, Unwritten
+from .emergency import BYTES, Emergency, Torn
 from .records import GENESIS, Record, Row, hash_row, head_message
 
-APPLICATION: Final = int.from_bytes(b"BucJ", "big")
-SCHEMA_VERSION: Final = 1
 PENDING_MAX: Final = 100_000  # rows appended and not yet on disk: 30 MB; beyond it the disk has failed us
-SNAPSHOTS_KEPT: Final = 2  # the last, and the one before should its bytes be damaged
-_SCHEMA: Final = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
-CREATE TABLE entry (
-    seq INTEGER PRIMARY KEY, kind INTEGER NOT NULL, wall_us INTEGER NOT NULL, monotonic_ns INTEGER NOT NULL,
-    payload BLOB NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL
-) STRICT;
-CREATE INDEX entry_kind ON entry (kind, seq);
-CREATE TABLE snapshot (seq INTEGER PRIMARY KEY, state BLOB NOT NULL) STRICT;
-CREATE TRIGGER entry_stays BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-CREATE TRIGGER entry_remains BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-"""
+RETRY_S: Final = 5.0  # between looks whether the database works again; each may cost the others 0.1 s
+EMERGENCY: Final = "journal-emergency"
+NO_EMERGENCY: Final = "emergency-missing"
+NO_HEAD: Final = "head-unwritten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +62,52 @@ class Head:
         }
 
 
-class Journal:
-    """One journal file, one writer. `head_path` is beside it: the last signed head, for the verifier and for others."""
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """Where the emergency journal stands, and its size in bytes."""
 
-    def __init__(self, path: Path, *, clock: Clock, runner: Runner, key: SigningKey, new_id: bytes) -> None:
-        """Open or create. `new_id`: 8 random bytes, used only when the file is new. StoreError when it is not usable."""
+    path: Path
+    size: int = BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The journal that this one goes on from, because it was damaged: its last whole row, its name now, the state there."""
+
+    id: bytes
+    seq: int
+    hash: bytes
+    name: str
+    state: Any
+
+
+class Journal:
+    """One journal, one writer. `head_path` is beside it: the last signed head, for the verifier and for others."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        runner: Runner,
+        key: SigningKey,
+        new_id: bytes,
+        controller: str = "",
+        spare: Spare | None = None,
+        former: Former | None = None,
+    ) -> None:
+        """Open or create. `new_id`: 8 random bytes, used only when the file is new.
+
+        Damaged: ours, and not whole (aside.py). StoreError: not ours, another controller's, or not to be read or made at all.
+        """
         assert len(new_id) == STORE_ID_BYTES
         self.path = path
         self.head_path = path.with_suffix(".head")
+        self.notice: Callable[[str, str, bool], None] = lambda _code, _subject, _on: None
         self._clock = clock
         self._runner = runner
         self._key = key
-        self._store = open_store(path, application=APPLICATION, schema=_SCHEMA, version=SCHEMA_VERSION)
+        self._controller = controller
         self._pending: list[Row] = []
         self._blobs: list[tuple[int, bytes]] = []
         self._wake = asyncio.Event()
@@ -86,23 +117,101 @@ class Journal:
         self._head: Head | None = None
         self._committing: asyncio.Future[None] | None = None
         self._failed = False  # a commit has failed: what comes after it would not be chained to what is on disk
-        self._open()
+        self._why = ""  # why rows go to the emergency journal; empty: they do not
+        self._told: set[tuple[str, str]] = set()
+        self._found: set[tuple[str, str]] = set()  # troubles as the disk's thread left them
+        self._retry_ns = 0
+        self._emergency: Emergency | None = None
+        self._db = self._database(spare)
+        try:
+            self._open(spare, former)
+        except StoreError:
+            self._db.close()
+            if self._emergency is not None:
+                self._emergency.close()
+            raise
         self.durable_seq = self._seq
 
-    def _open(self) -> None:
-        found = self._store.execute("SELECT value FROM meta WHERE key = 'journal'").get
-        last = self._store.execute("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
-        if found is None and last is None:
-            self.append(Record.BORN, [self.id])
-            with self._store:
-                self._store.execute("INSERT INTO meta VALUES ('journal', ?)", (self.id,))
-                self._insert(self._pending)
-            self._pending = []
+    # Opening.
+
+    def _database(self, spare: Spare | None) -> Database:
+        """The database; only to be read, when it takes no rows now and there is somewhere else to put them."""
+        try:
+            return Database(self.path)
+        except Unwritten as error:
+            if spare is None or not spare.path.exists() or not self.path.exists():
+                raise
+            self._why = error.why
+            return Database(self.path, writable=False)
+
+    def _open(self, spare: Spare | None, former: Former | None) -> None:
+        found = self._db.identity()
+        if found is None:
+            if _read_head(self.head_path) is not None:
+                raise Damaged("it is empty, and the signed head beside it says that it was not", self.path)
+            self._begin(former)
+        else:
+            self.id, controller = found
+            if controller and self._controller and controller != self._controller:
+                raise StoreError(
+                    f"this is the journal of controller {controller!r}, this is {self._controller!r}; "
+                    "put its own journal here, or move this one away",
+                    self.path,
+                )
+            self._seq, self._hash = self._db.last()
+        if spare is not None:
+            self._open_spare(spare)
+        head = _read_head(self.head_path)
+        if head is not None and head.get("journal") == self.id.hex() and int(head["seq"]) > self._seq:
+            raise Damaged(f"cut: its signed head names row {head['seq']}, the last is {self._seq}", self.path)
+
+    def _begin(self, former: Former | None) -> None:
+        names: list[Any] = [self.id, self._controller]
+        if former is not None:
+            self._seq = former.seq  # numbers go on: orders and what is untold are known by them
+            names.append([former.id, former.seq, former.hash, former.name])
+        self.append(Record.BORN, names)
+        if former is not None:
+            self.snapshot(former.state)
+        rows, self._pending = self._pending, []
+        blobs, self._blobs = self._blobs, []
+        self._db.begin(self.id, self._controller, rows, blobs)
+
+    def _open_spare(self, spare: Spare) -> None:
+        """What the emergency journal still holds goes on from the database, or it is damaged."""
+        try:
+            emergency = Emergency(spare.path, self.id, self._seq, spare.size)
+        except Torn as torn:
+            raise Damaged(str(torn), self.path) from None
+        except StoreError as error:
+            self._found.add((NO_EMERGENCY, str(error)[-48:]))
+            if self._why:
+                raise
             return
-        if found is None or last is None or len(found) != STORE_ID_BYTES:
-            raise StoreError("the journal's id or its rows are gone; run: bucium journal verify", self.path)
-        self.id = found
-        self._seq, self._hash = last
+        self._emergency = emergency
+        if emergency.empty:
+            return
+        last: Row | None = None
+        for row in emergency.rows():
+            if last is None and not self._continues(row):
+                raise Damaged(f"row {row.seq} of the emergency journal does not follow its own", self.path)
+            last = row
+        assert last is not None
+        if last.seq > self._seq:
+            self._seq, self._hash = last.seq, last.hash
+        if not self._why:
+            self._merge_now()
+            if self._why:  # what stands there is still to be read
+                self._db.close()
+                self._db = Database(self.path, writable=False)
+
+    def _continues(self, row: Row) -> bool:
+        if row.seq == self._seq + 1:
+            return row.previous == self._hash
+        have = self._db.read(row.seq)
+        return have is not None and have.hash == row.hash
+
+    # Appending.
 
     @property
     def seq(self) -> int:
@@ -113,6 +222,11 @@ class Journal:
     def head(self) -> Head | None:
         """The last signed head of this process."""
         return self._head
+
+    @property
+    def emergency(self) -> str:
+        """Why rows go to the emergency journal now; empty: they do not."""
+        return self._why
 
     def append(self, kind: Record, value: Any) -> Row:
         """Chain one more row. It is on disk once `durable(row.seq)` has returned."""
@@ -128,7 +242,9 @@ class Journal:
         return row
 
     def snapshot(self, state: Any) -> None:
-        """Keep `state` as that after the last row."""
+        """Keep `state` as that after the last row. The emergency journal has no room for it: it waits."""
+        if self._why:
+            return
         data = cbor.encode_document(state)
         seq = self._seq
         self._blobs.append((seq, data))
@@ -151,11 +267,13 @@ class Journal:
         self._wake.set()
         await waiter
 
+    # Committing.
+
     async def run(self) -> None:
-        """Commit what is appended, until cancelled. A commit that fails ends the program: start-up is recovery."""
+        """Commit what is appended, until cancelled. A row that no disk takes ends the program: start-up is recovery."""
         try:
             while True:
-                await self._wake.wait()
+                await self._work()
                 self._wake.clear()
                 # Shielded: a commit that has begun is finished even when we are being stopped; else its rows would be a gap.
                 self._committing = asyncio.ensure_future(self._commit())
@@ -164,16 +282,33 @@ class Journal:
             for _, waiter in self._waiters:
                 waiter.cancel()
 
+    async def _work(self) -> None:
+        """Wait for rows; in an emergency not longer than until the next look at the database."""
+        self._tell()
+        if not self._why:
+            await self._wake.wait()
+            return
+        left_s = (self._retry_ns - self._clock.monotonic_ns()) / NS_PER_S
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, left_s)):
+                await self._wake.wait()
+
     async def _commit(self) -> None:
         rows, self._pending = self._pending, []
         blobs, self._blobs = self._blobs, []
-        if rows:
-            try:
+        try:
+            if rows:
                 await self._runner(self._write, rows, blobs, self._head)
-            except StoreError:
-                self._failed = True
-                raise
-            self.durable_seq = rows[-1].seq
+                self.durable_seq = rows[-1].seq
+            self._release()
+            if self._why and self._clock.monotonic_ns() >= self._retry_ns:
+                await self._runner(self._merge_now)
+                self._retry_ns = self._clock.monotonic_ns() + round(RETRY_S * NS_PER_S)
+        except StoreError:
+            self._failed = True
+            raise
+
+    def _release(self) -> None:
         kept = []
         for wanted, waiter in self._waiters:
             if wanted > self.durable_seq:
@@ -182,6 +317,15 @@ class Journal:
                 waiter.set_result(None)
         self._waiters = kept
 
+    def _tell(self) -> None:
+        """What the disk's thread has found, to whoever raises Trouble; that appends rows, and so wakes us again."""
+        found = self._found | ({(EMERGENCY, self._why)} if self._why else set())
+        for code, subject in sorted(self._told - found):
+            self.notice(code, subject, False)
+        for code, subject in sorted(found - self._told):
+            self.notice(code, subject, True)
+        self._told = found
+
     async def close(self) -> None:
         """Write what is left, with a signed head; nothing after a commit that failed. The run loop must have ended."""
         try:
@@ -189,64 +333,90 @@ class Journal:
                 await asyncio.wait([self._committing])
             if not self._failed:
                 self.sign_head()
+                self._retry_ns = 0
                 await self._commit()
         finally:
-            await self._runner(self._store.close)
+            await self._runner(self.drop)
+
+    # On the disk's thread.
 
     def _write(self, rows: list[Row], blobs: list[tuple[int, bytes]], head: Head | None) -> None:
-        try:
-            with self._store:
-                self._insert(rows)
-                for seq, data in blobs:
-                    self._store.execute("INSERT INTO snapshot VALUES (?, ?)", (seq, data))
-                    self._store.execute(
-                        "DELETE FROM snapshot WHERE seq NOT IN (SELECT seq FROM snapshot ORDER BY seq DESC LIMIT ?)",
-                        (SNAPSHOTS_KEPT,),
-                    )
-        except apsw.Error as error:
-            raise StoreError(f"cannot write: {error}", self.path) from None
+        if not self._why:
+            try:
+                self._db.write(rows, blobs)
+            except Unwritten as error:
+                if self._emergency is None:
+                    raise
+                self._why = error.why
+                self._db.close()  # never again through this connection: nobody knows what it believes
+                self._retry_ns = self._clock.monotonic_ns() + round(RETRY_S * NS_PER_S)
+        if self._why:
+            assert self._emergency is not None
+            self._emergency.write(rows)
         if head is not None and any(row.kind is Record.HEAD for row in rows):
             self._write_head(head)
 
-    def _insert(self, rows: list[Row]) -> None:
-        self._store.executemany(
-            "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(r.seq, int(r.kind), r.wall_us, r.monotonic_ns, r.payload, r.previous, r.hash) for r in rows],
-        )
+    def _merge_now(self) -> None:
+        """Bring the emergency journal into the database, if that works again; else things stay as they are."""
+        emergency = self._emergency
+        assert emergency is not None
+        self._db.close()
+        try:
+            self._db = Database(self.path)
+            last = self._db.merge(emergency.rows())
+        except (Unwritten, Damaged) as error:
+            self._why = error.why if isinstance(error, Unwritten) else "damaged"
+            return
+        try:
+            emergency.wipe(last)
+        except StoreError as error:
+            self._found.add((NO_EMERGENCY, str(error)[-48:]))
+        self._why = ""
 
     def _write_head(self, head: Head) -> None:
+        """For others; the chain has it too. A disk that does not take it is Trouble, no more."""
         beside = self.head_path.with_suffix(".head.new")
-        with beside.open("w") as file:
-            json.dump(head.as_json(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.head_path)
+        try:
+            with beside.open("w") as file:
+                json.dump(head.as_json(), file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.head_path)
+        except OSError as error:
+            self._found.add((NO_HEAD, error.strerror or ""))
+        else:
+            self._found = {found for found in self._found if found[0] != NO_HEAD}
+
+    def drop(self) -> None:
+        """Close the files as they are."""
+        self._db.close()
+        if self._emergency is not None:
+            self._emergency.close()
 
     # Reading, at start.
 
     def last_snapshot(self) -> tuple[int, Any] | None:
         """(seq, state) of the newest snapshot that the chain vouches for; None: rebuild from the first row."""
-        for seq, data in self._store.execute("SELECT seq, state FROM snapshot ORDER BY seq DESC"):
-            vouched = self._store.execute("SELECT payload FROM entry WHERE seq = ?", (seq + 1,)).get
-            if vouched == cbor.encode([seq, hashlib.sha256(data).digest()]):
-                return seq, cbor.decode_document(data)
-        return None
+        return self._db.last_snapshot()
 
     def rows(self, after: int = 0) -> Iterator[Row]:
-        """Rows beyond `after`, each checked against the chain. StoreError names the first that is damaged."""
-        previous = GENESIS
-        if after:
-            previous = self._store.execute("SELECT hash FROM entry WHERE seq = ?", (after,)).get or GENESIS
-        expected = after + 1
-        for found in self._store.execute("SELECT * FROM entry WHERE seq > ? ORDER BY seq", (after,)):
-            row = Row(found[0], Record(found[1]), *found[2:])
-            digest = hash_row(self.id, row.seq, row.kind, row.wall_us, row.monotonic_ns, row.payload, previous)
-            if row.seq != expected or row.previous != previous or row.hash != digest:
-                raise StoreError(f"row {expected} is damaged; run: bucium journal verify", self.path)
+        """Rows beyond `after`, each checked against the chain. Damaged names the first that is not whole."""
+        last = after
+        for row in self._db.rows(self.id, after):
             yield row
-            previous, expected = digest, expected + 1
+            last = row.seq
+        if self._emergency is not None and not self._emergency.empty:
+            yield from (row for row in self._emergency.rows() if row.seq > last)
 
     def read(self, seq: int) -> Row | None:
-        """One row that is on disk."""
-        found = self._store.execute("SELECT * FROM entry WHERE seq = ?", (seq,)).fetchone()
-        return Row(found[0], Record(found[1]), *found[2:]) if found else None
+        """One row that is in the database."""
+        return self._db.read(seq)
+
+
+def _read_head(path: Path) -> dict[str, Any] | None:
+    """The signed head beside a journal; None when there is none that can be read."""
+    try:
+        head = json.loads(path.read_bytes())
+        return head if isinstance(head, dict) and isinstance(head["seq"], int) and head["signature"] else None
+    except (OSError, ValueError, KeyError):
+        return None

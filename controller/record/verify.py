@@ -77,6 +77,7 @@ class _Walk:
         self._hashes: dict[int, bytes] = {}
         self._snapshots: dict[int, bytes] = {}
         self.heads = self.checked = 0
+        self.first = 1
 
     def verdict(self, outside: dict[str, Any] | None) -> Verdict:
         ids = [value for (value,) in self._store.execute("SELECT value FROM meta WHERE key = 'journal'")]
@@ -84,19 +85,22 @@ class _Walk:
             raise _Bad(1, "the journal's id is missing or changed")
         journal = ids[0]
         wanted = int(outside["seq"]) if outside else 0
-        before, count = bytes(32), 0
+        before, last = bytes(32), 0
         at_head = b""
         for row in self._store.execute(f"SELECT {_COLUMNS} FROM entry ORDER BY seq"):  # noqa: S608 - constant text
-            count += 1
-            before = self._row(journal, count, row, before)
-            if count == wanted:
+            if last == 0:
+                self.first = _first(row)
+                last = self.first - 1
+            last += 1
+            before = self._row(journal, last, row, before)
+            if last == wanted:
                 at_head = before
-        if count == 0:
+        if last == 0:
             raise _Bad(1, "there is no row")
         self._check_snapshots()
         if outside:
-            self._check_outside(journal, outside, count, at_head)
-        return Verdict(count, self.heads, self.checked, last_hash=before.hex())
+            self._check_outside(journal, outside, last, at_head)
+        return Verdict(last - self.first + 1, self.heads, self.checked, last_hash=before.hex())
 
     def _row(self, journal: bytes, expected: int, row: tuple[Any, ...], before: bytes) -> bytes:
         seq, kind, wall, monotonic, payload, previous, digest = row
@@ -114,7 +118,7 @@ class _Walk:
         hasher.update(before)
         if hasher.digest() != digest:
             raise _Bad(expected, "its content does not match its hash", expected - 1)
-        if (kind == _BORN) != (expected == 1) or (kind == _BORN and cbor2.loads(payload) != [journal]):
+        if (kind == _BORN) != (expected == self.first) or (kind == _BORN and cbor2.loads(payload)[:1] != [journal]):
             raise _Bad(expected, "the first row does not name this journal", expected - 1)
         if kind == _HEAD:
             self._head(journal, expected, cbor2.loads(payload), before)
@@ -148,6 +152,15 @@ class _Walk:
         if self._keys is not None:
             kid, signature = bytes.fromhex(outside["kid"]), bytes.fromhex(outside["signature"])
             _signed(self._keys, journal, seq, at_head, int(outside["wall_us"]), kid, signature, seq)
+
+
+def _first(row: tuple[Any, ...]) -> int:
+    """The number that the first row must have: 1, or what follows the last of the damaged journal that it goes on from."""
+    seq, kind, payload = row[0], row[1], row[4]
+    born = cbor2.loads(payload) if kind == _BORN else []
+    if seq > 1 and len(born) == 3 and len(born[2]) == 4 and born[2][1] == seq - 1:
+        return int(seq)
+    return 1
 
 
 def _signed(

@@ -14,8 +14,8 @@ from controller.falling import Falling
 from controller.hearing import Heard, Hearing
 from controller.lane import Lane
 from controller.ordering import Ordering
-from controller.record.journal import Journal
-from controller.recovery import recover
+from controller.record.journal import Former, Journal
+from controller.recovery import open_room
 from controller.refusals import Refusals
 from controller.room import Room
 from controller.upkeep import Upkeep
@@ -115,11 +115,25 @@ class ControlRoom:
     def open(self) -> None:
         clock = self.clock
         keys = {mode: key(CONTROLLER, mode) for mode in Mode}
-        self.journal = Journal(
-            self.path, clock=clock, runner=run_here, key=keys[Mode.LIVE], new_id=self._random.randbytes(8)
-        )
-        self.room = Room(signed=self.plan, journal=self.journal, keys=keys, clock=clock, entropy=self._random.randbytes)
-        self.recovered = recover(self.room)
+
+        def journal(former: Former | None) -> Journal:
+            new_id = self._random.randbytes(8)
+            return Journal(
+                self.path,
+                clock=clock,
+                runner=run_here,
+                key=keys[Mode.LIVE],
+                new_id=new_id,
+                former=former,
+                controller=CONTROLLER,
+            )
+
+        def room(journal: Journal) -> Room:
+            return Room(signed=self.plan, journal=journal, keys=keys, clock=clock, entropy=self._random.randbytes)
+
+        found = open_room(self.path, None, journal, room)
+        self.room, self.recovered, self.aside = found.room, found.rows, found.aside
+        self.journal = self.room.journal
         self.recovered_state = self.room.pack()
         self.room.begin()
         self.refusals = Refusals(self.room)

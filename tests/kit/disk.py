@@ -49,13 +49,16 @@ class _Vfs(apsw.VFS):
         self._disk = disk
         super().__init__("faulty", "unix", makedefault=True)
 
-    def xOpen(self, name: object, flags: list[int]) -> _File:
+    def xOpen(self, name: object, flags: list[int]) -> apsw.VFSFile:
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        if path is not None and self._disk.folder not in Path(str(path)).parents:
+            return apsw.VFSFile("unix", name, flags)  # another disk
         return _File(name, flags, self._disk)
 
 
 @contextmanager
 def faulty_disk(folder: Path) -> Iterator[Disk]:
-    """All SQLite files opened within the context stand on this disk."""
+    """The SQLite files of the folder that are opened within the context stand on this disk."""
     disk = Disk(folder)
     vfs = _Vfs(disk)
     try:

@@ -127,8 +127,24 @@ class Record:
     broken: str = ""
 
 
+def _aside(path: Path, journal_id: bytes, have: int) -> list[tuple[Any, ...]]:
+    """The rows of an emergency journal that stand beyond the database's."""
+    rows: list[tuple[Any, ...]] = []
+    data = path.read_bytes() if path.exists() else b""
+    at = 512
+    while data[at : at + 4] == b"BucE":
+        length, seq, kind, wall, mono, before, digest, _, _ = struct.unpack(">IQIqq32s32sQI", data[at + 4 : at + 112])
+        payload = data[at + 112 : at + 112 + length]
+        heads = struct.pack(">8sQIqqQ", journal_id, seq, kind, wall, mono, length)
+        if hashlib.sha256(heads + payload + before).digest() != digest or (rows and seq != rows[-1][0] + 1):
+            break
+        rows.append((seq, kind, wall, mono, payload, before, digest))
+        at += 112 + length
+    return [row for row in rows if row[0] > have]
+
+
 def journal(path: Path) -> Record | None:
-    """None when there is no journal yet."""
+    """None when there is no journal yet. What stands in the emergency journal counts as kept."""
     if not path.exists():
         return None
     with closing(sqlite3.connect(path)) as db:
@@ -141,6 +157,7 @@ def journal(path: Path) -> Record | None:
         return None
     record = Record(found[0], [])
     before = bytes(32)
+    rows += _aside(path.with_suffix(".emergency"), found[0], len(rows))
     for place, (seq, kind, wall_us, monotonic_ns, payload, previous, digest) in enumerate(rows, 1):
         heads = struct.pack(">8sQIqqQ", found[0], seq, kind, wall_us, monotonic_ns, len(payload))
         mine = hashlib.sha256(heads + payload + before).digest()

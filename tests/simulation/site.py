@@ -161,7 +161,7 @@ def controller_ready(base: Path, told: Path) -> ControllerReady:
     """What the controller starts from; `told` is the folder of the dispatch receiver, which is another machine's."""
     config = ControllerConfig.model_validate(
         {
-            "controller": {"id": CENTRE},
+            "controller": {"id": CENTRE, "emergency_mib": 1},
             "keys": {"live": "live.pem"},
             "cap": {"sender": "centre@iasi.example", "languages": ["ro"]},
             "dispatch": [{"kind": "files", "name": "receiver", "folder": str(told)}],

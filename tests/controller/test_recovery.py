@@ -1,0 +1,171 @@
+"""A damaged journal is set aside and gone on from; one that is not ours is refused, and left as it is."""
+
+import random
+import shutil
+from pathlib import Path
+
+import apsw
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controller.hearing import Heard
+from controller.record.aside import KEPT_MAX, Remains, newest, set_aside
+from controller.record.verify import verify_journal
+from cython_ext import Hazard, Level
+from lanes.keys import Mode
+from lanes.store import StoreError
+from tests.kit.control_room import ControlRoom
+from tests.kit.plans import key
+
+KEYS = {key("iasi").kid: key("iasi").public}
+ZONE = ("ungheni", Hazard.FLOOD, Mode.LIVE)
+
+
+async def lived(path: Path) -> ControlRoom:
+    """A controller that has seen an alarm and ordered a siren, and has stopped."""
+    control = ControlRoom(path)
+    node = control.node("n1")
+    control.hear(node, node.state())
+    control.hear(node, node.level("gauge", Level.NORMAL, Level.ALARM))
+    for on in (True, False, True):
+        control.hear(node, node.trouble("disk", on))
+    control.journal.sign_head()
+    await control.commit()
+    await control.journal.close()
+    return control
+
+
+def change_row(path: Path, statement: str, *values: object) -> None:
+    store = apsw.Connection(str(path))
+    store.execute("DROP TRIGGER entry_stays; DROP TRIGGER entry_remains")
+    store.execute(statement, values)
+    store.close()
+
+
+async def test_it_goes_on_from_the_last_whole_row_and_asks_for_the_rest(tmp_path: Path) -> None:
+    old = await lived(tmp_path / "journal.db")
+    orders = len(list(old.room.fold.activations))
+    seqs = [row.seq for row in Remains(old.path).rows() if row.kind == 10]
+    change_row(old.path, "UPDATE entry SET payload = X'80' WHERE seq = ?", seqs[2])
+    control = ControlRoom(old.path)
+    assert control.aside == "journal-aside-001.db"
+    assert control.journal.id != old.journal.id
+    assert control.room.book.at(*ZONE) is not None  # what was whole is known
+    assert len(list(control.room.fold.activations)) == orders
+    node = control.node("n1", events=list(old.node("n1").events))
+    sequence = control.room.fold.registry.nodes["n1"].sequences[node.ledger]
+    assert sequence.through == 2  # the third event stood in the damaged row: the node sends on from here
+    ack = sequence.ack(control.journal.id)
+    assert (ack.journal, ack.through) == (control.journal.id, 2)
+    assert control.journal.seq > seqs[2] - 1  # numbers go on
+    await control.commit()
+    await control.journal.close()
+    assert verify_journal(control.path, KEYS, control.journal.head_path).whole
+    assert verify_journal(tmp_path / control.aside).bad_row == seqs[2]
+
+
+async def test_the_resent_events_are_taken_and_nothing_is_ordered_twice(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    control = ControlRoom(path)
+    node = control.node("n1")
+    control.hear(node, node.state())
+    events = [node.level("gauge", Level.NORMAL, Level.ALARM), node.trouble("disk", True)]
+    for event in events:
+        control.hear(node, event)
+    assert len(control.starts()) == 1
+    await control.commit()
+    await control.journal.close()
+    change_row(path, "UPDATE entry SET wall_us = 1 WHERE seq = (SELECT max(seq) FROM entry WHERE kind = 10)")
+    again = ControlRoom(path)
+    again.clock = control.clock
+    assert again.hear(node, events[0]) is Heard.AGAIN
+    assert again.hear(node, events[1]) is Heard.TAKEN
+    again.hear(node, node.state(("gauge", Level.ALARM, 1)))
+    assert again.starts() == []
+
+
+async def test_killed_between_setting_aside_and_beginning_anew(tmp_path: Path) -> None:
+    old = await lived(tmp_path / "journal.db")
+    set_aside(old.path, None)
+    control = ControlRoom(old.path)
+    assert control.aside == "journal-aside-001.db"
+    assert control.room.book.at(*ZONE) is not None
+
+
+async def test_a_journal_cut_behind_its_signed_head_is_damaged(tmp_path: Path) -> None:
+    old = await lived(tmp_path / "journal.db")
+    change_row(old.path, "DELETE FROM entry WHERE seq > 4")
+    control = ControlRoom(old.path)
+    assert control.aside
+    assert control.journal.id != old.journal.id
+
+
+@given(seed=st.integers(0, 10_000), how=st.sampled_from(["bits", "page", "header", "cut", "empty"]))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+async def test_whatever_the_disk_did_to_it_the_controller_starts(
+    damaged: Path, tmp_path: Path, seed: int, how: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(damaged, folder)
+    path, rng = folder / "journal.db", random.Random(seed)
+    data = bytearray(path.read_bytes())
+    if how == "bits":
+        for _ in range(20):
+            data[rng.randrange(100, len(data))] ^= 1 << rng.randrange(8)
+    elif how == "page":
+        at = rng.randrange(len(data) // 4096) * 4096
+        data[at : at + 4096] = rng.randbytes(4096)
+    elif how == "header":
+        data[:100] = bytes(100)
+    else:
+        del data[0 if how == "empty" else rng.randrange(1, len(data)) :]
+    path.write_bytes(data)
+    control = ControlRoom(path)
+    node = control.node("n2")
+    assert control.hear(node, node.state()) is Heard.TAKEN
+    await control.commit()
+    await control.journal.close()
+    if control.aside:
+        assert verify_journal(path, KEYS).whole
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import asyncio
+
+    folder = tmp_path_factory.mktemp("journal")
+    asyncio.run(lived(folder / "journal.db"))
+    return folder
+
+
+async def test_the_journal_of_another_controller_is_refused_and_left(tmp_path: Path) -> None:
+    old = await lived(tmp_path / "journal.db")
+    store = apsw.Connection(str(old.path))
+    store.execute("UPDATE meta SET value = CAST('balti' AS BLOB) WHERE key = 'controller'")
+    store.close()
+    before = old.path.read_bytes()
+    with pytest.raises(StoreError, match="journal of controller 'balti', this is 'iasi'"):
+        ControlRoom(old.path)
+    assert old.path.read_bytes() == before
+    assert newest(old.path) is None
+
+
+def test_what_is_no_journal_is_refused_and_left(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.write_text("shopping list\n" * 100)
+    with pytest.raises(StoreError, match="not a journal"):
+        ControlRoom(path)
+    assert path.read_text().startswith("shopping")
+
+
+def test_only_so_many_are_kept(tmp_path: Path) -> None:
+    for _ in range(KEPT_MAX + 3):
+        (tmp_path / "journal.db").write_bytes(b"x")
+        (tmp_path / "journal.head").write_bytes(b"x")
+        set_aside(tmp_path / "journal.db", None)
+    names = sorted(path.name for path in tmp_path.glob("*.db"))
+    assert len(names) == KEPT_MAX
+    assert names[-1] == f"journal-aside-{KEPT_MAX + 3:03}.db"
+    assert len(list(tmp_path.iterdir())) == 2 * KEPT_MAX
