@@ -46,6 +46,12 @@ class TelemetrySection(Settings):
     """`[telemetry]`: the Sparkplug side. Nothing here can delay an alarm."""
 
     primary_host: Id | Literal[""] = Field("", description="births wait until this host is online; empty: for nobody")
+    backlog_mib: Annotated[int, Field(ge=0, le=4096)] = Field(
+        256, description="disk for samples that could not be sent (256: 16 points at 1 Hz for a week); 0: none are kept"
+    )
+    backlog_bytes_per_s: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        4000, description="how fast they follow when the link is back; a slow link is measured and given less"
+    )
 
 
 class ClockSection(Settings):
@@ -190,6 +196,14 @@ def _same(local: Local, kind: str, bound: Sequence[str], planned: set[str]) -> N
         raise local.error(
             f"the plan gives this node {kind} {', '.join(unbound)}, which nothing here is bound to: add a [[{kind}]] table"
         )
+
+
+def keys_under(local: Local, plan: Plan, held: dict[Mode, SigningKey]) -> dict[Mode, SigningKey]:
+    """The keys to sign with under another plan: those that we hold if it knows them as ours, else what the files have by now."""
+    known = ((mode, plan.roster.find(key.kid)) for mode, key in held.items())
+    if all(s and (s.id, s.role, s.mode) == (local.config.node.id, Role.NODE, mode) for mode, s in known):
+        return held
+    return dict(_keys(local, plan))
 
 
 def _keys(local: Local, plan: Plan) -> Iterable[tuple[Mode, SigningKey]]:

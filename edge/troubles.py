@@ -27,5 +27,13 @@ class Troubles:
         log.log(logging.WARNING if on else logging.INFO, "trouble.changed code=%s on=%s subject=%s", code, on, subject)
         self._post(TroubleData(code, on, subject))
 
+    def only(self, code: str, *subjects: str) -> None:
+        """This trouble stands for these subjects, and for no other."""
+        wanted = {subject[:SUBJECT_MAX] for subject in subjects}
+        for _, subject in [each for each in self._standing if each[0] == code and each[1] not in wanted]:
+            self.set(code, False, subject)
+        for subject in subjects:
+            self.set(code, True, subject)
+
     def standing(self) -> list[tuple[str, str]]:
         return sorted(self._standing)

@@ -28,6 +28,7 @@ VERSION: Final = 1
 BOOT_BYTES: Final = 8
 SMALL_BYTES_MAX: Final = 300  # reports, acks, stops, beats: one packet on a 9.6 kbit/s link
 ORDER_BYTES_MAX: Final = 2048  # start orders with approvals and evidence
+CHUNK_BYTES_MAX: Final = 800  # a piece of a plan: under 0.7 s of a 9.6 kbit/s link, for which an order may have to wait
 NOT_AFTER_MAX_US: Final = 60_000_000  # an order lives at most 60 s
 _COSE_SIGN1: Final = 18
 _ALG_EDDSA: Final = -8
@@ -45,6 +46,7 @@ class Kind(IntEnum):
     PLAN = 7
     ACT = 8  # a person's act at a service's control socket
     CHUNK = 9  # a piece of a plan
+    WANT = 10  # how much of it the node has
 
 
 _LANE: Final = {
@@ -54,6 +56,7 @@ _LANE: Final = {
     Kind.ORDER: "order",
     Kind.APPROVAL: "order",
     Kind.CHUNK: "order",
+    Kind.WANT: "report",
     Kind.BEAT: "beat",
     Kind.PLAN: "plan",
     Kind.ACT: "act",
@@ -62,7 +65,7 @@ _EXPIRING: Final = frozenset({Kind.ORDER, Kind.APPROVAL, Kind.ACT})
 _BYTES_MAX: Final = dict.fromkeys(Kind, SMALL_BYTES_MAX) | {
     Kind.ORDER: ORDER_BYTES_MAX,
     Kind.ACT: ORDER_BYTES_MAX,
-    Kind.CHUNK: ORDER_BYTES_MAX,
+    Kind.CHUNK: CHUNK_BYTES_MAX,
 }
 
 

@@ -104,9 +104,14 @@ def check(signed: SignedPlan, root: Root) -> SignedPlan:
     return signed
 
 
+def file_of(signed: SignedPlan) -> bytes:
+    """The bytes of the plan's file."""
+    return cbor.encode_document([MAGIC, FORMAT, signed.data, list(signed.signatures)])
+
+
 def write(signed: SignedPlan, path: Path) -> None:
     """Write the file so that a power cut leaves the old or the new one."""
-    data = cbor.encode_document([MAGIC, FORMAT, signed.data, list(signed.signatures)])
+    data = file_of(signed)
     beside = path.with_name(path.name + ".new")
     with beside.open("wb") as file:
         file.write(data)

@@ -3,8 +3,12 @@
 A service keeps a copy of the plan it last ran beside its own data. At the next start the file that was delivered is taken only
 if its people stand for it and it is newer than the copy (or is the copy); otherwise the copy runs on, and that is Trouble. A
 node with an old plan still warns; a node that refuses to start does not.
+
+A plan can also come while the service runs (`adopt`). The delivered file is then older than the one that runs, and rightly so:
+that is no Trouble for as long as the file is the one that was there at that moment.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +19,7 @@ from . import planfile
 from .planfile import Root, SignedPlan
 
 NAME: Final = "plan.running"
+ADOPTED: Final = "plan.adopted"  # the SHA-256 of the delivered file that a later plan has overtaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ def choose(delivered: Path, folder: Path, root: Root) -> Chosen:
         return Chosen(
             kept, f"{delivered}: version {signed.plan.version} runs with another content; give it a higher version"
         )
+    if _read(folder / ADOPTED) == _digest(delivered):
+        return Chosen(kept)
     return Chosen(
         kept, f"{delivered}: version {signed.plan.version} is older than version {kept.plan.version}, which runs"
     )
@@ -54,6 +61,26 @@ def keep(signed: SignedPlan, folder: Path) -> None:
         same = False  # none yet, or damaged
     if not same:
         planfile.write(signed, path)
+
+
+def adopt(signed: SignedPlan, folder: Path, delivered: Path) -> None:
+    """From now on this plan runs, over the delivered file as it stands now. OSError: the disk does not take it."""
+    beside = folder / f"{ADOPTED}.new"
+    beside.write_bytes(_digest(delivered))
+    beside.replace(folder / ADOPTED)
+    planfile.write(signed, folder / NAME)  # syncs the folder, the first file's name with it
+
+
+def _digest(path: Path) -> bytes:
+    data = _read(path)
+    return b"none" if data is None else hashlib.sha256(data).digest()
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _kept(path: Path, root: Root) -> SignedPlan | None:

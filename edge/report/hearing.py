@@ -53,6 +53,10 @@ class Hearing:
         self._issued_us = 0
         self.refused: Counter[str] = Counter()
 
+    def replan(self, plan: Plan) -> None:
+        """Another plan: its roster counts from now on. What was heard stays heard."""
+        self._plan = plan
+
     def judge(self, data: bytes, *, beat: bool) -> Heard | Refusal | Doubt:
         """What these bytes are; `beat`: they came on the group's beat topic."""
         opened = open_envelope(data, self._plan.roster)

@@ -42,13 +42,13 @@ class Node:
     """What the lane asks of the rest of the node."""
 
     order: Callable[[bytes], Awaitable[object]]  # each ORDER envelope; answers by receipts
-    piece: Callable[[Envelope], str]  # each CHUNK envelope of the controller; "" when it is one, else why not
-    want: Callable[[], Want | None]  # what is to be asked of the controller's plan
     act: Callable[[bytes], str]  # each ACT envelope (a person's veto); "" when it counts, else why not
     heard: Callable[[int], None]  # a valid message of the controller was issued at this wall time (UTC microseconds)
     states: Callable[[], tuple[Sequence[PointState], Sequence[SirenState]]]
     endangered: Callable[[], bool]  # any Level ≥ 1 here
     cut_off: Callable[[int | None], None]  # since when (monotonic), or None: connected
+    piece: Callable[[Envelope], str]  # each CHUNK envelope of the controller; "" when it is one, else why not
+    want: Callable[[], Want | None]  # what is to be asked of the controller's plan
 
 
 class Lane:
@@ -105,6 +105,11 @@ class Lane:
     @property
     def cut_off_since_ns(self) -> int | None:
         return self._cut_ns
+
+    @property
+    def busy(self) -> bool:
+        """Whether alarms are on their way that the controller is there to ack: all else waits for them."""
+        return self.connected and self._cut_ns is None and len(self._outbox) > 0
 
     @property
     def refused(self) -> dict[str, int]:
@@ -224,8 +229,11 @@ class Lane:
             if want is None:
                 self._state_wanted.set()  # which names the plan that runs
                 continue
-            while (data := self._reporter.want(want)) is None:
+            data = self._reporter.want(want)
+            if data is None:  # as with states
                 await asyncio.sleep(STATE_RETRY_S)
+                self._asking.set()
+                continue
             await link.publish(self._report_topic, data, qos=1)
             self.counts["wants"] += 1
 

@@ -16,6 +16,7 @@ from lanes.envelope import Envelope, Kind, seal
 from lanes.identity import EventKey
 from lanes.keys import SigningKey
 from lanes.orders import Ack
+from lanes.pieces import Want
 from lanes.planfile import SignedPlan
 from lanes.reports import (
     STATE_ROWS_MAX,
@@ -46,6 +47,7 @@ class _Waiting:
     """An event not yet in the ledger."""
 
     data: Data
+    plan: bytes  # judged under it
     monotonic_ns: int
     wall_us: int
     clock: ClockQuality
@@ -93,6 +95,10 @@ class Reporter:
     def head(self) -> int:
         return self._ledgers.current.head
 
+    def replan(self, signed: SignedPlan, key: SigningKey) -> None:
+        """What is recorded from now on was judged under this plan."""
+        self._signed, self._key = signed, key
+
     async def record(self, data: Data) -> EventKey:
         """Make it durable; the key it got. Waits for the disk, however long that takes."""
         waiting = self._stamp(data)
@@ -111,7 +117,9 @@ class Reporter:
         self._enqueue(self._stamp(data))
 
     def _stamp(self, data: Data) -> _Waiting:
-        return _Waiting(data, self._clock.monotonic_ns(), self._clock.wall_us(), self._clock.quality())
+        return _Waiting(
+            data, self._signed.digest, self._clock.monotonic_ns(), self._clock.wall_us(), self._clock.quality()
+        )
 
     def _enqueue(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
@@ -182,7 +190,7 @@ class Reporter:
     def _seal_event(self, waiting: _Waiting, ledger: bytes, seq: int) -> bytes:
         data = waiting.data
         while True:
-            event = Event(ledger, seq, waiting.monotonic_ns, waiting.clock, self._signed.digest, data)
+            event = Event(ledger, seq, waiting.monotonic_ns, waiting.clock, waiting.plan, data)
             try:
                 return seal(self._envelope(Kind.EVENT, seq, waiting.wall_us, event.pack()), self._key)
             except WireError:
@@ -227,6 +235,14 @@ class Reporter:
         )
         self._counter += 1
         return seal(self._envelope(Kind.STATE, self._counter, self._clock.wall_us(), body.pack()), self._key)
+
+    def want(self, want: Want) -> bytes | None:
+        """What we want of a plan, signed. None while no counters are reserved."""
+        if self._counter == self._counter_end or self._counted != self.ledger:
+            self._wake.set()
+            return None
+        self._counter += 1
+        return seal(self._envelope(Kind.WANT, self._counter, self._clock.wall_us(), want.pack()), self._key)
 
     async def _reserve(self) -> None:
         first = await self._runner(self._ledgers.reserve_counter)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cython_ext import NS_PER_S, Cause, Clock, Level, Transition, Trouble, WireError
+from cython_ext import NS_PER_S, Cause, Clock, Level, PanelConfig, Transition, Trouble, WireError
 from cython_ext.panel import Panel
 from lanes.identity import EventKey
 from lanes.planfile import SignedPlan
@@ -47,6 +47,7 @@ class Judge:
         pulse: Pulse,
     ) -> None:
         config = signed.plan.panel(node)
+        self._node = node
         self._clock = clock
         self._record = record
         self._reflex = reflex
@@ -55,16 +56,31 @@ class Judge:
         self._troubles = troubles
         self._pulse = pulse
         self._panel = Panel(config, clock.monotonic_ns())
-        self.ids = (*(p.id for p in config.points), *(g.id for g in config.groups))
-        places = {judged: place for place, judged in enumerate(signed.plan.judged_ids)}
-        self._places = tuple(places[one] for one in self.ids)
-        self._raised: dict[int, EventKey] = {}
-        self._waiting: deque[Transition] = deque()
+        self._count(signed, config)
+        self._raised: dict[str, EventKey] = {}
+        self._waiting: deque[TransitionData] = deque()
         self._telling = 0  # transitions whose commit is under way
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._due = asyncio.Event()
         self._dirty = asyncio.Event()
+
+    def _count(self, signed: SignedPlan, config: PanelConfig) -> None:
+        """How the Panel counts our points and votes, and how the plan does."""
+        self.ids = (*(p.id for p in config.points), *(g.id for g in config.groups))
+        places = {judged: place for place, judged in enumerate(signed.plan.judged_ids)}
+        self._places = tuple(places[one] for one in self.ids)
+
+    def replan(self, signed: SignedPlan) -> None:
+        """Judge by this plan from now on. What is held, delayed or latched goes on; Levels that no longer exist are left."""
+        now_ns, config = self._clock.monotonic_ns(), signed.plan.panel(self._node)
+        self._enqueue(self._panel.advance(now_ns))  # what is due by now is due under the old names
+        said = self._panel.reconfigure(config, now_ns)
+        self._count(signed, config)
+        self._raised = {one: key for one, key in self._raised.items() if one in self.ids}
+        self._enqueue(said)
+        self._due.set()
+        self._dirty.set()
 
     async def restore(self) -> bool:
         """Take up the snapshot of the last run, if there is a good one; its held Levels are restated."""
@@ -82,8 +98,16 @@ class Judge:
 
     async def feed(self, batch: bytes) -> None:
         """Judge a packed batch now. Waits only when the disk is thousands of transitions behind."""
+        self.take(batch)
+        await self.room()
+
+    def take(self, batch: bytes) -> None:
+        """The part of `feed` that never waits."""
         self._enqueue(self._panel.feed(batch, self._clock.monotonic_ns()))
         self._due.set()
+
+    async def room(self) -> None:
+        """The part that may."""
         while len(self._waiting) >= WAITING_MAX:
             self._room.clear()
             await self._room.wait()
@@ -113,7 +137,7 @@ class Judge:
             level, trouble = self._panel.level(index), self._panel.trouble(index)
             if not level and not trouble:
                 continue
-            key = self._raised.get(index)
+            key = self._raised.get(self.ids[index])
             seq = key.seq if key is not None and key.ledger == ledger else 0
             since_ns = self._panel.explain(index, now_ns).since_ns
             found.append(PointState(place, level, trouble, seq, max(0, now_ns - since_ns) // 1_000_000))
@@ -148,7 +172,7 @@ class Judge:
 
     def _enqueue(self, transitions: Sequence[Transition]) -> None:
         if transitions:
-            self._waiting.extend(transitions)
+            self._waiting.extend(self._data(transition) for transition in transitions)
             self._news.set()
 
     async def _tell(self) -> None:
@@ -161,16 +185,15 @@ class Judge:
         """Make durable what waits; also for the end, when `run` no longer runs."""
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(TOGETHER_MAX, len(self._waiting)))]
-            told = [self._data(transition) for transition in batch]
             if any(t.level > t.was for t in batch) and not any(t.level < t.was for t in (*batch, *self._waiting)):
                 # First: a crash after the commit must find the Level held, else nobody would ever lower it.
                 await self.keep()
             self._telling += len(batch)
-            keys = await asyncio.gather(*(self._record(data) for data in told))
+            keys = await asyncio.gather(*(self._record(data) for data in batch))
             self._telling -= len(batch)
             self._room.set()
-            for transition, data, key in zip(batch, told, keys, strict=True):
-                self._note(transition, key)
+            for data, key in zip(batch, keys, strict=True):
+                self._note(data, key)
                 self._reflex(data, key)
             if any(t.level < t.was for t in batch) and not self._waiting:
                 await self.keep()  # at once: a crash must not restate a danger that is over, and sound for it
@@ -190,7 +213,7 @@ class Judge:
             evidence,
         )
 
-    def _note(self, transition: Transition, key: EventKey) -> None:
+    def _note(self, transition: TransitionData, key: EventKey) -> None:
         if transition.level is Level.NORMAL:
             self._raised.pop(transition.point, None)
         elif transition.cause is Cause.RAISED or transition.point not in self._raised:
@@ -199,7 +222,7 @@ class Judge:
             log.info(
                 "point.%s point=%s level=%s value=%.3f reason=%s event=%s",
                 transition.cause.name.lower(),
-                self.ids[transition.point],
+                transition.point,
                 transition.level.name.lower(),
                 transition.value,
                 transition.reason.name.lower(),

@@ -1,7 +1,9 @@
 """Reads every point at its own pace, and makes packed batches of what comes (design §2; the record is the Panel's).
 
 One task a bus, since a bus has one owner: its polls go one after another, staggered, each with a hard deadline. A device that
-does not answer gives MISSING samples, never silence. A contact that changes is a sample at once, between its polls.
+does not answer gives MISSING samples, never silence. A contact that changes is a sample at once, between its polls. A new plan
+may read the same points at another pace and count them in another order: samples are packed, in the present order, at the moment
+when they are delivered.
 """
 
 import asyncio
@@ -111,46 +113,68 @@ class Sampler:
     troubles: Troubles
     pulse: Pulse
     samples: int = 0
-    _changes: deque[bytes] = field(default_factory=deque)
+    _changes: deque[tuple[str, Reading]] = field(default_factory=deque)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _lost: dict[str, bool] = field(default_factory=dict)
+    _replanned: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._polls: dict[str, list[Poll]] = {}
-        grouped: dict[tuple[str, int], list[Source]] = {}
-        for source in self.sources:
-            if source.binding.device not in self.devices:
-                raise ConfigError(
-                    f"point {source.binding.id!r} is bound to device {source.binding.device!r}, which is not there"
-                )
-            grouped.setdefault((source.binding.device, source.period_ns), []).append(source)
-        for (name, period_ns), members in grouped.items():
-            device = self.devices[name]
-            self._polls.setdefault(device.bus.id, []).append(Poll(device, period_ns, members))
-        for name in {name for name, _ in grouped}:
+        self._group(self.sources)
+        self._replanned = {bus: asyncio.Event() for bus in self._polls}
+        for name in {name for name, _ in self._contacts}:
             device = self.devices[name]
             if isinstance(device, Watchable):
                 device.watch(self._listener(name))
 
+    def _group(self, sources: Iterable[Source]) -> None:
+        """Which points are read together, and where each is found."""
+        self._present = {source.binding.id: source for source in sources}
+        self._contacts: dict[tuple[str, str], list[str]] = {}  # (device, channel) → points
+        grouped: dict[tuple[str, int], list[Source]] = {}
+        for source in sources:
+            binding = source.binding
+            if binding.device not in self.devices:
+                raise ConfigError(f"point {binding.id!r} is bound to device {binding.device!r}, which is not there")
+            grouped.setdefault((binding.device, source.period_ns), []).append(source)
+            self._contacts.setdefault((binding.device, binding.channel), []).append(binding.id)
+        self._polls: dict[str, list[Poll]] = {}
+        for (name, period_ns), members in grouped.items():
+            device = self.devices[name]
+            self._polls.setdefault(device.bus.id, []).append(Poll(device, period_ns, members))
+
+    def replan(self, sources: list[Source]) -> None:
+        """The same points of the same devices, at another pace or in another order."""
+        self._group(sources)
+        for event in self._replanned.values():
+            event.set()
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._deliver_changes(), name="sampler.changes")
-            for bus, polls in self._polls.items():
-                group.create_task(self._run_bus(bus, polls), name=f"sampler.{bus}")
+            for bus in self._polls:
+                group.create_task(self._run_bus(bus), name=f"sampler.{bus}")
 
     # Polls.
 
-    async def _run_bus(self, bus: str, polls: list[Poll]) -> None:
+    async def _run_bus(self, bus: str) -> None:
+        while True:
+            self._replanned[bus].clear()
+            await self._run_polls(bus, self._polls[bus], self._replanned[bus])
+
+    async def _run_polls(self, bus: str, polls: list[Poll], replanned: asyncio.Event) -> None:
+        """One poll after another, until there is another plan."""
         start_ns = self.clock.monotonic_ns()
         # Staggered over each one's period, so that a bus is not asked everything at once and then nothing.
         due = [(start_ns + poll.period_ns * place // len(polls), place, poll) for place, poll in enumerate(polls)]
         heapq.heapify(due)
-        while True:
+        while not replanned.is_set():
             due_ns, place, poll = due[0]
             now_ns = self.clock.monotonic_ns()
             self.pulse.expect(f"sampler.{bus}", max(due_ns, now_ns) + round(3 * READ_MAX_S * NS_PER_S))
             if due_ns > now_ns:
-                await asyncio.sleep((due_ns - now_ns) / NS_PER_S)
+                await _pause(replanned, (due_ns - now_ns) / NS_PER_S)
+                if replanned.is_set():
+                    return
             await self._poll(poll)
             heapq.heapreplace(due, (self._next_ns(bus, poll, due_ns), place, poll))
 
@@ -179,7 +203,8 @@ class Sampler:
         self._presence(poll, readings)
         by_channel = {reading.channel: reading for reading in readings}
         self.samples += len(poll.sources)
-        await self.deliver(pack(source.record(by_channel[source.binding.channel]) for source in poll.sources))
+        read = ((self._present[source.binding.id], by_channel[source.binding.channel]) for source in poll.sources)
+        await self.deliver(pack(source.record(reading) for source, reading in read))
 
     def _presence(self, poll: Poll, readings: Iterable[Reading]) -> None:
         device = poll.device.id
@@ -199,17 +224,11 @@ class Sampler:
     # Contacts.
 
     def _listener(self, device: str) -> Callable[[Reading], None]:
-        by_channel: dict[str, list[Source]] = {}
-        for source in self.sources:
-            if source.binding.device == device:
-                by_channel.setdefault(source.binding.channel, []).append(source)
-
         def changed(reading: Reading) -> None:
-            found = by_channel.get(reading.channel)
-            if found:
+            if (device, reading.channel) in self._contacts:
                 if len(self._changes) >= CHANGES_MAX:
                     self._changes.popleft()
-                self._changes.append(pack(source.record(reading) for source in found))
+                self._changes.append((device, reading))
                 self._changed.set()
 
         return changed
@@ -219,4 +238,15 @@ class Sampler:
             await self._changed.wait()
             self._changed.clear()
             while self._changes:
-                await self.deliver(self._changes.popleft())
+                device, reading = self._changes.popleft()
+                points = self._contacts[device, reading.channel]
+                await self.deliver(pack(self._present[point].record(reading) for point in points))
+
+
+async def _pause(event: asyncio.Event, seconds: float) -> None:
+    """So long, or until the event."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

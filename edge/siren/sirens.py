@@ -77,6 +77,13 @@ class Sirens:
             if siren.id in drivers
         }
 
+    def replan(self, signed: SignedPlan) -> None:
+        """Orders are judged by this plan from now on. What sounds goes on; counters, holds and epochs stay."""
+        self._standing = Standing(signed, self._standing.node, self._standing.boot, self._store)
+        for siren in self._standing.sirens.values():
+            if siren.id in self.sounders:
+                self.sounders[siren.id].replan(siren)
+
     @property
     def undriven(self) -> tuple[str, ...]:
         """Sirens that the plan gives to this node and no driver has: their orders are refused."""
@@ -118,7 +125,8 @@ class Sirens:
             stage = sounder.shown() if sounder else Stage.FAILED
             trouble = shared | (sounder.trouble if sounder else SirenTrouble.UNREACHABLE)
             hold_s = int(sounder.held_s() + 0.999) if sounder else 0
-            found.append(SirenState(place, stage, self._store.order_epoch, hold_s, int(trouble)))
+            parts = sounder.parts.row() if sounder else ()
+            found.append(SirenState(place, stage, self._store.order_epoch, hold_s, int(trouble), *parts))
         return tuple(found)
 
     async def run(self) -> None:
@@ -196,6 +204,13 @@ class Sirens:
             self._tell(siren, reference, incident, Stage.STOPPED, "stopped" if ended else "not-sounding")
         await self._store.keep_anchor()
 
+    def danger(self, zone: str) -> None:
+        """Our own points have opened an alarm in this zone: an exercise that sounds there gives way (live always wins)."""
+        for sounder in self.sounders.values():
+            if sounder.current is not None and sounder.current.mode is not Mode.LIVE and zone in sounder.siren.zones:
+                sounder.stop("danger")
+                self._dirty.set()
+
     # Starts and tests.
 
     async def _obey_orders(self) -> None:
@@ -254,6 +269,7 @@ class Sirens:
             self._store.order_epoch,
             people=bool(one.people),
             events=one.events,
+            calendar=one.calendar,
         )
         return activation if self._may_begin(sounder, activation, opened) else None
 

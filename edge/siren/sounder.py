@@ -12,15 +12,17 @@ from cython_ext import NS_PER_S, Clock
 from firmware_bridge.driver import Outcome
 from firmware_bridge.sirens.driver import Siren as Driver
 from firmware_bridge.sirens.mode import Mode as SirenMode
+from lanes import readiness
 from lanes.orders import Action, Order
 from lanes.plan import Siren
 from lanes.reports import REFERENCE_BYTES, ReceiptData, SirenTrouble, Stage
 
 from .activation import RESTING, SHOWN, Activation, Cue, Phase, step
 from .orderstore import OrderStore
-from .proof import Watch
+from .proof import SPARE_S, Watch
 from .sequencer import Player, blasts, until
 from .standing import ALL
+from .supervision import LOOKED_AT, Supervision
 
 ARM_TRIES: Final = 3
 ARM_EVERY_S: Final = 0.5
@@ -31,6 +33,8 @@ POLL_S: Final = 0.1  # proof: feedback is looked at so often while it should sou
 SUPERVISE_S: Final = 10.0  # issue 5: supervision ≤ 20 s, and a look is believed only when the next one says the same
 AGAIN_S: Final = 1.0  # that next look
 COAST_S: Final = 10.0  # a motor siren runs down; measured sound is not unordered before that
+TURNING_S: Final = 1.0  # how often, while it sounds, the parts are looked at that show only then
+QUIET_FAULTS: Final = ("unreachable", "driver", "not-seen", "sounding")
 GROWL_S: Final = 0.5
 GROWL_EVERY_S: Final = 600.0  # heard by people, so no row of growls can become a signal that nobody approved
 
@@ -52,9 +56,9 @@ class Sounder:
         self.driver = driver
         self.phase = Phase.IDLE
         self.current: Activation | None = None
-        self.trouble = SirenTrouble.NONE
-        if siren.proof and not driver.can_prove:
-            self.trouble |= SirenTrouble.NO_FEEDBACK
+        self.parts = Supervision(clock)
+        self.trouble = self.parts.trouble
+        self.replan(siren)
         self._clock = clock
         self._store = store
         self._tell_receipt = tell
@@ -67,6 +71,11 @@ class Sounder:
         self._growled_ns: int | None = None
         self._testing: tuple[bytes, bytes] | None = None  # the order's reference, and its incident
 
+    def replan(self, siren: Siren) -> None:
+        """The siren as another plan describes it. What sounds goes on to its own end."""
+        self.siren = siren
+        self._mark(SirenTrouble.NO_FEEDBACK, on=siren.proof and not self.driver.can_prove)
+
     # Orders.
 
     def begin(self, activation: Activation) -> None:
@@ -78,15 +87,13 @@ class Sounder:
         if before is not None:
             before.cancel()
         self.current = activation
-        self._cue(
-            Cue.ORDER, activation, "reflex" if activation.reflex else "people" if activation.people else "evidence"
-        )
+        self._cue(Cue.ORDER, activation, activation.ground)
         self._work = self._spawn(self._perform(activation, before), "play")
 
-    def stop(self) -> None:
+    def stop(self, why: str = "stop") -> None:
         """Silence now. Returns at once; `silenced` waits for the driver's word."""
         if self.current is not None:
-            self._end(self.current, Cue.STOP, "stop", sounded=False)
+            self._end(self.current, Cue.STOP, why, sounded=False)
         self._end_test("stop")
         self._cue(Cue.STOP, None, "")
         if self._work is not None:
@@ -111,8 +118,6 @@ class Sounder:
             if self._plain_mode() is None:
                 return "unsupported"
             self._growled_ns = now_ns
-        if order.action is Action.SILENT_TEST and not self.driver.can_quiet_test:
-            return "unsupported"
         before = self._work
         self._testing = (reference, order.core.incident)
         self._tell_test(Cue.TEST, order.action.name.lower().replace("_", "-"))
@@ -126,11 +131,10 @@ class Sounder:
         self._group = group
         self._silence()
         while True:
+            await self._look()
             await asyncio.sleep(SUPERVISE_S)
             if self.phase is Phase.HELD and not self.held_s():
                 self._cue(Cue.FREE, None, "")
-            if self.phase in RESTING:
-                await self._look()
 
     async def off_for_good(self) -> None:
         """The last thing: for the end of the program."""
@@ -166,6 +170,8 @@ class Sounder:
             )
             player = Player(self.driver, self._clock)
             proving = self._spawn(self._prove(activation, watch, player), "prove")
+            turning = self._spawn(self._watch_turning(player), "turning")
+            self.parts.begins()
             try:
                 await player.play(blasts(activation.pattern, activation.limit_s), began_ns)
                 proving.cancel()
@@ -174,6 +180,8 @@ class Sounder:
                 sounded = self.phase is Phase.SOUNDING
                 self._end(activation, cue, reason, sounded=sounded, measured=watch.measured)
             finally:
+                self.parts.sounded(player.sounded_ns())
+                turning.cancel()
                 proving.cancel()
                 guard.cancel()
         finally:
@@ -219,6 +227,14 @@ class Sounder:
             if found is not None and self.current is activation:
                 self._cue(found.cue, activation, found.reason, measured=found.measured)
 
+    async def _watch_turning(self, player: Player) -> None:
+        """What shows only while it sounds: a rotor, a motor's current."""
+        late_ns = round((self.driver.proof_within_s + SPARE_S) * NS_PER_S)
+        while self.parts.turns:
+            await asyncio.sleep(TURNING_S)
+            if player.on:
+                self.parts.sounds(await self.driver.status(), late=player.sounded_ns() > late_ns)
+
     # Testing.
 
     async def _test(self, action: Action, before: asyncio.Task[None] | None) -> None:
@@ -233,7 +249,8 @@ class Sounder:
         if action is Action.ARM:
             return (await self.driver.arm()).ok, "arm"
         if action is Action.SILENT_TEST:
-            return (await self.driver.quiet_test()).ok, "silent-test"
+            outcome = await self.driver.quiet_test()
+            return outcome.ok, "silent-test" if outcome.ok else _fault(outcome.reason)
         if action is Action.GROWL_TEST:
             return (await self._growl()).ok, "growl-test"
         await self._look()
@@ -292,13 +309,12 @@ class Sounder:
     async def _look(self) -> None:
         """Could it sound? Is it silent? A siren that sounds though nobody here ordered it is a security alarm."""
         status = await self.driver.status()
-        self._mark(SirenTrouble.UNREACHABLE, on=not status.reachable)
-        points = status.supervised.values()
-        self._mark(SirenTrouble.SUPERVISION, on=any(point.good is False for point in points))
-        unseen = any(point.good is None for point in points) or (
-            status.proof is not None and status.proof.sounding is None
-        )
-        self._mark(SirenTrouble.NOT_SEEN, on=unseen)
+        if not self.parts.take(status):
+            await asyncio.sleep(AGAIN_S)
+            status = await self.driver.status()
+            self.parts.take(status, again=True)
+        self._mark(LOOKED_AT, on=False)
+        self._mark(self.parts.trouble, on=True)
         if status.proof is None or status.proof.sounding is None or self.phase not in RESTING:
             return
         if not status.proof.sounding:
@@ -353,6 +369,11 @@ class Sounder:
     def _spawn(self, work: Coroutine[None, None, None], what: str) -> asyncio.Task[None]:
         assert self._group is not None, "run() first"
         return self._group.create_task(work, name=f"siren {self.siren.id}: {what}")
+
+
+def _fault(reason: str) -> str:
+    """A silent test's fault as a receipt has it: a code of docs/receipts.md; a supervised point's name is its input's."""
+    return reason if reason in QUIET_FAULTS else readiness.input_of(reason).name.lower()
 
 
 def _outcome(player: Player, *, off: bool) -> tuple[Cue, str]:

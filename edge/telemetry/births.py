@@ -8,13 +8,13 @@ is made when it is sent (wall now less its age), so that a stepped wall clock da
 import math
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 from cython_ext import ConfigError, Status
 from cython_ext.payload import QUALITY, STATUS, UNIT, DataType, Metric, Property, Quality, Value, quality_of
 from cython_ext.topics import require_id
-from lanes.sparkplug import BDSEQ, NODE_METRICS, REBIRTH, NodeMetric
+from lanes.sparkplug import BDSEQ, NODE_METRICS, REBIRTH, THINNED, NodeMetric
 
 RECORD: Final = struct.Struct("<qdIHH")  # at_ns, value, point, Status, reserved: the Panel's packed record
 FLOAT_MAX: Final = 3.4028234663852886e38
@@ -45,6 +45,14 @@ class Reading:
     at_ns: int
     value: float
     status: Status
+
+
+class Late(NamedTuple):
+    """A reading that was kept: its wall milliseconds (UTC). `thinned_s`: others within so many seconds of it are gone."""
+
+    wall_ms: int
+    reading: Reading
+    thinned_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,21 @@ class BirthTable:
             if sum(point.device == device for point in self.points) > POINTS_MAX:
                 raise ConfigError(f"device {device} has more than {POINTS_MAX} points; make it two devices")
 
+    def adopt(self, before: "BirthTable") -> None:
+        """Take over what an earlier table knew: the node's own metrics, and readings by device and name."""
+        places = {(point.device, point.name): index for index, point in enumerate(self.points)}
+        for point, last in zip(before.points, before._last, strict=True):
+            place = places.get((point.device, point.name))
+            if place is not None and last is not None and before.points[last.point].unit == self.points[place].unit:
+                self._last[place] = replace(last, point=place)
+        self._node.update(before._node)
+        self._changed.update(before._changed)
+
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """(point, device) in the order of the readings' indices."""
+        return tuple((point.name, point.device) for point in self.points)
+
     def alias(self, point: int) -> int:
         return len(NODE_METRICS) + 1 + point
 
@@ -139,11 +162,11 @@ class BirthTable:
         ordered = sorted(readings, key=lambda reading: reading.at_ns)
         return tuple(self._point_metric(reading.point, reading, moment, born=False) for reading in ordered)
 
-    def historical(self, readings: Iterable[tuple[int, Reading]]) -> tuple[Metric, ...]:
-        """Metrics of late DDATA from (wall milliseconds, reading) pairs: is_historical, with their first times."""
+    def historical(self, readings: Iterable[Late]) -> tuple[Metric, ...]:
+        """Metrics of late DDATA: is_historical, with their first times; what was thinned says so."""
         return tuple(
-            self._make(reading.point, reading, wall_ms, born=False, historical=True)
-            for wall_ms, reading in sorted(readings, key=lambda pair: pair[0])
+            self._make(late.reading.point, late.reading, late.wall_ms, born=False, late=late)
+            for late in sorted(readings, key=lambda late: late.wall_ms)
         )
 
     def _node_metric(self, metric: NodeMetric, at_ms: int, *, named: bool) -> Metric:
@@ -160,9 +183,9 @@ class BirthTable:
 
     def _point_metric(self, point: int, reading: Reading | None, moment: Moment, *, born: bool) -> Metric:
         at_ms = moment.wall_ms if reading is None else moment.wall_of(reading.at_ns)
-        return self._make(point, reading, at_ms, born=born, historical=False)
+        return self._make(point, reading, at_ms, born=born)
 
-    def _make(self, point: int, reading: Reading | None, at_ms: int, *, born: bool, historical: bool) -> Metric:
+    def _make(self, point: int, reading: Reading | None, at_ms: int, *, born: bool, late: Late | None = None) -> Metric:
         spec = self.points[point]
         status = Status.MISSING if reading is None else reading.status & ~Status.HISTORICAL
         value = _value(spec.datatype, reading)
@@ -172,12 +195,17 @@ class BirthTable:
         properties: list[Property] = []
         if born and spec.unit:
             properties.append(Property(UNIT, DataType.STRING, spec.unit))
-        if born or historical or quality is not self._sent_quality[point] or quality is not Quality.GOOD:
+        was = (
+            Quality.GOOD if late is not None else self._sent_quality[point]
+        )  # late, GOOD goes without saying: 20 bytes
+        if born or quality is not was or quality is not Quality.GOOD:
             properties.append(Property(QUALITY, DataType.INT32, int(quality)))
         if status:
             properties.append(Property(STATUS, DataType.INT32, int(status)))
-        if not historical:
+        if late is None:
             self._sent_quality[point] = quality
+        elif late.thinned_s:
+            properties.append(Property(THINNED, DataType.INT32, late.thinned_s))
         return Metric(
             name=spec.name if born else None,
             alias=self.alias(point),
@@ -185,7 +213,7 @@ class BirthTable:
             datatype=spec.datatype,
             value=value,
             is_null=value is None,
-            is_historical=historical,
+            is_historical=late is not None,
             properties=tuple(properties),
         )
 

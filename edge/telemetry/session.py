@@ -9,84 +9,24 @@ at most once a second. Births say the newest readings, so readings that wait whe
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Final
 
-from cython_ext import NS_PER_S, BuciumError, WireError, topics
+from cython_ext import NS_PER_S, BuciumError, Status, WireError, topics
 from cython_ext.payload import DataType, Metric, Payload
 from cython_ext.topics import Verb
 from cython_ext.wire import decode, encode
 from lanes.link import Will
 from lanes.sparkplug import BDSEQ, HEARTBEAT_S, REBIRTH, SEQ_COUNT, NodeMetric, decode_state
 
-from .births import BirthTable, Moment, Reading
+from .births import BirthTable, Late, Moment, Reading
+from .states import TABLE, Cue, State
 
 REBIRTH_GAP_NS: Final = NS_PER_S  # births at most once a second, however often they are asked for
 PENDING_MAX: Final = 512  # packets that wait for the socket; beyond it the oldest readings are shed: this lane may lose
 READINGS_MAX: Final = 500  # a packet: about 25 KiB, well within a payload's 64
 HISTORICAL_MAX: Final = 64  # packets of late readings that wait: the store they come from keeps the rest
-
-
-class State(Enum):
-    """Where the session is."""
-
-    DOWN = auto()  # no connection
-    WAITING = auto()  # connected; the primary host is not known to be online; nothing may be published
-    DUE = auto()  # births are due at `birth_due_ns`; no DATA before them
-    LIVE = auto()  # born: DATA flows
-    ENDED = auto()  # the death is said; the connection is to be closed
-
-
-class Cue(Enum):
-    """What moves it on."""
-
-    LINKED = auto()  # connected and subscribed, and a primary host is configured
-    LINKED_FREE = auto()  # the same, without a primary host
-    HOST_ONLINE = auto()  # a STATE of the primary host that began a new session of its
-    HOST_OFFLINE = auto()
-    REBIRTH = auto()  # asked for by NCMD
-    BIRTH_TIME = auto()
-    STOP = auto()  # we end on purpose
-    LOST = auto()  # the connection is gone
-
-
-TABLE: Final[Mapping[tuple[State, Cue], State]] = {
-    (State.DOWN, Cue.LINKED): State.WAITING,
-    (State.DOWN, Cue.LINKED_FREE): State.DUE,
-    (State.WAITING, Cue.HOST_ONLINE): State.DUE,
-    (State.WAITING, Cue.STOP): State.ENDED,
-    (State.WAITING, Cue.LOST): State.DOWN,
-    (State.DUE, Cue.BIRTH_TIME): State.LIVE,
-    (State.DUE, Cue.HOST_OFFLINE): State.ENDED,
-    (State.DUE, Cue.STOP): State.ENDED,
-    (State.DUE, Cue.LOST): State.DOWN,
-    (State.LIVE, Cue.HOST_ONLINE): State.DUE,  # the host began anew and knows nothing of us
-    (State.LIVE, Cue.HOST_OFFLINE): State.ENDED,
-    (State.LIVE, Cue.REBIRTH): State.DUE,
-    (State.LIVE, Cue.STOP): State.ENDED,
-    (State.LIVE, Cue.LOST): State.DOWN,
-    (State.ENDED, Cue.LOST): State.DOWN,
-}
-
-IGNORED: Final = frozenset(
-    {
-        (State.WAITING, Cue.HOST_OFFLINE),  # as we thought
-        (State.WAITING, Cue.REBIRTH),  # nothing may be published yet
-        (State.DUE, Cue.HOST_ONLINE),  # births are coming
-        (State.DUE, Cue.REBIRTH),
-        (State.ENDED, Cue.HOST_ONLINE),  # the next session will see the retained STATE
-        (State.ENDED, Cue.HOST_OFFLINE),
-        (State.ENDED, Cue.REBIRTH),
-        (State.ENDED, Cue.BIRTH_TIME),
-        (State.ENDED, Cue.STOP),
-        (State.LIVE, Cue.BIRTH_TIME),
-        (State.WAITING, Cue.BIRTH_TIME),
-    }
-    | {(State.DOWN, cue) for cue in Cue if cue not in (Cue.LINKED, Cue.LINKED_FREE)}
-    | {(state, cue) for state in State if state is not State.DOWN for cue in (Cue.LINKED, Cue.LINKED_FREE)}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +58,7 @@ class _Item:
     verb: Verb
     device: str = ""
     readings: tuple[Reading, ...] = ()
-    late: tuple[tuple[int, Reading], ...] = ()  # (wall ms, reading): store and forward
+    late: tuple[Late, ...] = ()  # store and forward
     done: Callable[[bool], None] | None = None
 
 
@@ -133,6 +73,9 @@ class Session:
         self.counts: Counter[str] = Counter()  # what was refused, ignored or shed, by word
         self.state = State.DOWN
         self.bdseq = 0
+        self.parted: Callable[[], None] = _nobody  # told when a born session ends or begins anew
+        self.unsent: Callable[[list[Reading]], None] = _ignore  # told of readings that were taken and could not be sent
+        self._visitors: set[str] = set()  # devices that are not there, born so that their past can be told
         self._jitter_ns = jitter_ns
         self._datatypes = datatype_in_data
         self._live_devices: set[str] = set()
@@ -178,6 +121,14 @@ class Session:
     def ended(self) -> bool:
         """All is said: close the connection."""
         return self.state is State.ENDED and not self._pending
+
+    def replan(self, table: BirthTable, now_ns: int) -> None:
+        """Other points, or in another order or unit: what waits is void, and everything is said anew."""
+        self.table = table
+        if self.state is not State.ENDED:  # what waits there is the death
+            self._forget()
+        if self._cue(Cue.REBIRTH):
+            self._due(max(now_ns, self._born_ns + REBIRTH_GAP_NS))
 
     # -- what arrives ----------------------------------------------------------------------------------------------
 
@@ -225,11 +176,11 @@ class Session:
 
     # -- what the node measures ------------------------------------------------------------------------------------
 
-    def readings(self, readings: list[Reading]) -> None:
-        """New samples: kept for births, and sent when the node and their devices are born."""
+    def readings(self, readings: list[Reading]) -> bool:
+        """New samples: kept for births, and sent when the node and their devices are born. False: no session to send them."""
         self.table.note(readings)
         if self.state is not State.LIVE:
-            return
+            return False
         by_device: dict[str, list[Reading]] = {}
         for reading in readings:
             by_device.setdefault(self.table.points[reading.point].device, []).append(reading)
@@ -237,23 +188,40 @@ class Session:
             if device in self._live_devices:
                 for at in range(0, len(members), READINGS_MAX):
                     self._push(_Item(Verb.DDATA, device, tuple(members[at : at + READINGS_MAX])))
+            elif told := [reading for reading in members if not reading.status & Status.MISSING]:
+                self.unsent(told)  # a device that is not there has no values: its death says so
+        return True
 
-    def offer_late(self, late: list[tuple[int, Reading]], done: Callable[[bool], None]) -> bool:
-        """Readings of (wall ms, reading) kept while the link was away; all of one device. False: not now."""
-        device = self.table.points[late[0][1].point].device
+    def offer_late(self, late: list[Late], done: Callable[[bool], None]) -> bool:
+        """Readings kept while the link was away; all of one device. False: not now.
+
+        A device that is not there is born for as long as its past is told: its values are null until `leave`.
+        """
+        device = self.table.points[late[0].reading.point].device
         if len(late) > READINGS_MAX:
             raise BuciumError(f"{len(late)} late readings at once; hand over at most {READINGS_MAX}")
-        if any(self.table.points[reading.point].device != device for _, reading in late):
+        if any(self.table.points[each.reading.point].device != device for each in late):
             raise BuciumError("late readings of several devices; hand over one device's at a time")
-        if self.state is not State.LIVE or device not in self._live_devices or len(self._historical) >= HISTORICAL_MAX:
+        if self.state is not State.LIVE or len(self._historical) >= HISTORICAL_MAX:
             return False
+        if device not in self._live_devices and device not in self._visitors:
+            self._visitors.add(device)
+            self._push(_Item(Verb.DBIRTH, device))
         self._historical.append(_Item(Verb.DDATA, device, late=tuple(late), done=done))
         return True
+
+    def leave(self) -> None:
+        """No more late readings of devices that are not there."""
+        for device in sorted(self._visitors):
+            if not any(item.device == device for item in self._historical):
+                self._visitors.discard(device)
+                self._push(_Item(Verb.DDEATH, device))
 
     def device_online(self, device: str) -> None:
         """A device answers: it is born now, or with the node."""
         if device not in self._live_devices and device in self.table.devices:
             self._live_devices.add(device)
+            self._visitors.discard(device)
             self._device(Verb.DBIRTH, device)
 
     def device_lost(self, device: str) -> None:
@@ -268,6 +236,9 @@ class Session:
         waiting = [item for item in self._pending if item.device == device]
         for item in waiting:  # its birth or death says more than what waits
             self._pending.remove(item)
+            self.unsent(list(item.readings))
+        if verb is Verb.DDEATH:
+            self._forget_late(device)
         self._push(_Item(verb, device))
 
     # -- time and packets ------------------------------------------------------------------------------------------
@@ -337,6 +308,7 @@ class Session:
             if oldest is not None:
                 self._pending.remove(oldest)
                 self.counts["shed"] += 1
+                self.unsent(list(oldest.readings))
 
     def _due(self, at_ns: int) -> None:
         self._birth_due_ns = at_ns
@@ -350,15 +322,27 @@ class Session:
     def _forget(self) -> None:
         """Drop what waits for the socket; late readings stay in their store and are offered again."""
         self._pending.clear()
-        for item in self._historical:
+        self._visitors.clear()
+        self._forget_late()
+
+    def _forget_late(self, device: str = "") -> None:
+        for item in [item for item in self._historical if not device or item.device == device]:
+            self._historical.remove(item)
             if item.done:
                 item.done(False)
-        self._historical.clear()
 
     def _cue(self, cue: Cue) -> bool:
         """Step the table; whether the state changed."""
         following = TABLE.get((self.state, cue))
         if following is None:
             return False
-        self.state = following
+        was, self.state = self.state, following
+        if was is State.LIVE:
+            self.parted()
         return True
+
+
+def _nobody() -> None: ...
+
+
+def _ignore(_readings: list[Reading]) -> None: ...

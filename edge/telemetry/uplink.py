@@ -8,20 +8,34 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from cython_ext import NS_PER_S, Clock
+from cython_ext.topics import Verb
 from lanes.link import Connector, Link, LinkDown
 from lanes.sparkplug import BdSeqStore, NodeMetric
 
-from .births import BirthTable, Moment, Reading, unpack
-from .session import Identity, Packet, Session, State
+from .births import RECORD, BirthTable, Late, Reading, unpack
+from .dating import Dating
+from .keep import Keep
+from .session import Identity, Packet, Session
+from .states import State
 
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0  # a restarted broker sees 5,000 nodes within half a minute, not at once (F30)
 BIRTH_JITTER_S: Final = 2.0  # births after the host came back (reference §6.8)
 LAST_WORD_S: Final = 1.0  # how long a cancelled node may take to say that it ends
 STEADY_S: Final = 10.0  # a session that lasted so long ends the back-off
+
+
+class Backlog(Protocol):
+    """Who sends what was kept."""
+
+    def parted(self) -> None:
+        """The session is over or begins anew."""
+
+    def replan(self, table: BirthTable) -> None:
+        """Other points, or in another order."""
 
 
 class Uplink:
@@ -45,6 +59,10 @@ class Uplink:
             jitter_ns=lambda: round(rng.uniform(0, birth_jitter_s) * NS_PER_S),
             datatype_in_data=datatype_in_data,
         )
+        self.dating = Dating(clock)
+        self._keep: Keep | None = None
+        self._backlog: Backlog | None = None
+        self._link: Link | None = None
         self.down_reason = "not connected yet"  # why there is no connection; empty while there is one
         self._connectors = tuple(connectors)
         self._store = store
@@ -58,10 +76,34 @@ class Uplink:
         """Whether the node is born and its readings go out."""
         return self.session.state is State.LIVE
 
+    def keep_in(self, keep: Keep, backlog: Backlog) -> None:
+        """What cannot be sent is kept there, and sent from there when it can be."""
+        self._keep, self._backlog = keep, backlog
+
+        def parted() -> None:
+            keep.parted()
+            backlog.parted()
+
+        self.session.parted = parted
+        self.session.unsent = lambda readings: keep.add(_pack(readings))
+
     def readings(self, batch: bytes) -> None:
         """A packed batch (the Panel's records) of this node's points."""
-        self.session.readings(unpack(batch))
+        taken = self.session.readings(unpack(batch))
+        if self._keep is not None:
+            (self._keep.sent if taken else self._keep.add)(batch)
         self._wake.set()
+
+    def replan(self, table: BirthTable) -> None:
+        """Another plan: these points from now on. Births follow when they are not the same ones."""
+        if table.points != self.session.table.points:
+            table.adopt(self.session.table)
+            if self._keep is not None:
+                self._keep.replan(table.names)
+            self.session.replan(table, self._clock.monotonic_ns())
+            if self._backlog is not None:
+                self._backlog.replan(table)
+            self._wake.set()
 
     def device_online(self, device: str) -> None:
         self.session.device_online(device)
@@ -75,16 +117,32 @@ class Uplink:
         """What the node says of itself; sent with the next birth or heartbeat."""
         self.session.table.tell(metric, value)
 
-    async def publish_historical(self, late: Sequence[tuple[int, Reading]]) -> bool:
-        """Send (wall ms, reading) pairs of one device as is_historical, after all that is live.
+    async def publish_historical(self, late: Sequence[Late]) -> bool:
+        """Send readings of one device as is_historical, after all that is live.
 
-        True: handed to the socket. That is no delivery: keep them until a later heartbeat is known to have arrived.
+        True: handed to the socket. That is no delivery (backlog.py).
         """
         handed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if not late or not self.session.offer_late(list(late), lambda done: _settle(handed, done)):
             return False
         self._wake.set()
         return await handed
+
+    async def settled(self) -> bool:
+        """Wait until the broker has all that was handed over; False when there is none to say so in time."""
+        link = self._link
+        if link is None:
+            return False
+        try:
+            await link.settled(self.session.identity.topic(Verb.NDATA))
+        except LinkDown:  # a dead connection is the writer's to notice
+            return False
+        return link is self._link
+
+    def leave(self) -> None:
+        """No more is coming of devices that are not there."""
+        self.session.leave()
+        self._wake.set()
 
     def stop(self) -> None:
         """End on purpose: `run` publishes the death and returns."""
@@ -114,11 +172,11 @@ class Uplink:
 
     async def _one(self, connector: Connector) -> None:
         bdseq = await self._store.advance()
-        will = self.session.will(bdseq, self._moment().wall_ms)
+        will = self.session.will(bdseq, self.dating.moment().wall_ms)
         async with connector.connect(self.session.identity.node, will) as link:
             await link.subscribe(*self.session.filters())
             self.session.linked(self._clock.monotonic_ns())
-            self.down_reason = ""
+            self._link, self.down_reason = link, ""
             if self._stop.is_set():
                 self.session.stop()
             reader = asyncio.create_task(self._read(link), name="uplink.read")
@@ -129,6 +187,7 @@ class Uplink:
                 await self._say_death(link)  # closing the link takes the will back, so say it ourselves
                 raise
             finally:
+                self._link = None
                 reader.cancel()
                 await asyncio.gather(reader, return_exceptions=True)
         self.down_reason = "the primary host is offline" if not self._stop.is_set() else "stopped"
@@ -147,7 +206,7 @@ class Uplink:
                 raise LinkDown("connection ended")
             self._wake.clear()
             self.session.tick(self._clock.monotonic_ns())
-            packet = self.session.pop(self._moment())
+            packet = self.session.pop(self.dating.moment())
             if packet is not None:
                 await _hand_over(link, packet)
             elif not self.session.ended:
@@ -155,7 +214,7 @@ class Uplink:
 
     async def _say_death(self, link: Link) -> None:
         self.session.stop()
-        packet = self.session.pop(self._moment())
+        packet = self.session.pop(self.dating.moment())
         if packet is not None:
             with contextlib.suppress(LinkDown, TimeoutError):
                 async with asyncio.timeout(LAST_WORD_S):
@@ -167,9 +226,6 @@ class Uplink:
             await self._wake.wait()
             return
         await _pause(self._wake, max(0.0, (due_ns - self._clock.monotonic_ns()) / NS_PER_S))
-
-    def _moment(self) -> Moment:
-        return Moment(self._clock.monotonic_ns(), self._clock.wall_us() // 1000)
 
 
 async def _pause(event: asyncio.Event, seconds: float) -> None:
@@ -187,6 +243,10 @@ async def _hand_over(link: Link, packet: Packet) -> None:
     finally:
         if packet.done:
             packet.done(handed)
+
+
+def _pack(readings: list[Reading]) -> bytes:
+    return b"".join(RECORD.pack(r.at_ns, r.value, r.point, r.status, 0) for r in readings)
 
 
 def _settle(future: "asyncio.Future[bool]", value: bool) -> None:

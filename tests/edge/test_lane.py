@@ -14,9 +14,10 @@ from edge.report.ledger import AckVerdict
 from edge.report.ledgers import Ledgers
 from edge.report.reporter import Reporter
 from edge.troubles import Troubles
-from lanes.envelope import Kind
+from lanes.envelope import Envelope, Kind
 from lanes.keys import SigningKey
 from lanes.orders import Ack, Beat
+from lanes.pieces import Piece, Want
 from lanes.reports import BootData, PointState, TransitionData, TroubleData
 from lanes.store import run_here
 from tests.kit.broker import MemoryBroker, MemoryConnector
@@ -39,6 +40,8 @@ class World:
         self.orders: list[bytes] = []
         self.cuts: list[int | None] = []
         self.level = Level.NORMAL
+        self.pieces: list[Envelope] = []
+        self.want: Want | None = None
         self.boots = 0
         self.obey: Callable[[bytes], Awaitable[object]] = self._obey
         self.tasks: list[asyncio.Task[None]] = []
@@ -64,12 +67,23 @@ class World:
             reporter=self.reporter,
             troubles=self.troubles,
             rest=Node(
-                self._order, lambda _: "kind", lambda _: None, self._states, lambda: self.level > 0, self.cuts.append
+                self._order,
+                lambda _: "kind",
+                lambda _: None,
+                self._states,
+                lambda: self.level > 0,
+                self.cuts.append,
+                self._piece,
+                lambda: self.want,
             ),
             connector=self.broker.connector(),
             clock=self.clock,
             jitter=Random(self.boots).random,
         )
+
+    def _piece(self, envelope: Envelope) -> str:
+        self.pieces.append(envelope)
+        return ""
 
     async def _order(self, data: bytes) -> object:
         return await self.obey(data)
@@ -463,3 +477,37 @@ def test_events_are_signed_by_the_live_key_and_name_boot_plan_and_clock(tmp_path
 
 def test_verdict_words_are_what_the_log_and_docs_say():
     assert [*AckVerdict] == ["taken", "resend", "foreign-ledger", "above-head", "other-event"]
+
+
+def test_each_piece_of_a_plan_is_answered_by_what_is_wanted_next(tmp_path):
+    async def scenario(world: World) -> None:
+        world.start(world.far.run(), world.beats())
+        await until(lambda: world.far.link and world.lane.connected)
+        piece = Piece(bytes(32), b"p" * 32, 1000, 0, b"x" * 512)
+        world.want = Want(b"p" * 32, 512)
+        await world.far.say(Kind.CHUNK, piece.pack())
+        await until(lambda: world.pieces)
+        world.lane.ask()
+        await until(lambda: world.far.wants == [world.want])
+        assert Piece.unpack(world.pieces[0].body) == piece
+
+        stated = len(world.far.states)
+        world.want = None  # nothing is wanted any more: the state report names the plan that runs
+        world.lane.ask()
+        await until(lambda: len(world.far.states) > stated)
+        assert world.far.wants == [Want(b"p" * 32, 512)]
+
+    run(tmp_path, scenario)
+
+
+def test_what_is_wanted_is_asked_for_again_after_a_cut(tmp_path):
+    async def scenario(world: World) -> None:
+        world.start(world.far.run(), world.beats())
+        await until(lambda: world.far.link and world.lane.connected)
+        world.want = Want(b"p" * 32, 512)
+        world.broker.stop()
+        await until(lambda: not world.lane.connected)
+        world.broker.start()
+        await until(lambda: world.far.wants == [world.want])
+
+    run(tmp_path, scenario)

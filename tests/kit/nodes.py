@@ -13,8 +13,9 @@ from lanes.envelope import Envelope, Kind, Opened, open_envelope, seal
 from lanes.keys import SigningKey
 from lanes.link import LinkDown
 from lanes.orders import Ack, Beat
+from lanes.pieces import Packed, Want, pack
 from lanes.plan import Plan
-from lanes.planfile import SignedPlan
+from lanes.planfile import SignedPlan, file_of
 from lanes.reports import Event, State
 from tests.kit.broker import MemoryBroker, MemoryLink
 from tests.kit.clock import START_WALL_US
@@ -117,6 +118,8 @@ class FarEnd:
         self.events: list[Event] = []  # as they came, without repeats
         self.copies = 0  # events that came again
         self.states: list[State] = []
+        self.wants: list[Want] = []
+        self.offered: tuple[Packed, int] | None = None  # the plan that is being sent, and its version
         self.acking = True
         self.deaf = False
         self.link: MemoryLink | None = None
@@ -137,7 +140,10 @@ class FarEnd:
                 if self.deaf:
                     continue
                 link.ack(message)
+                wanted = len(self.wants)
                 ledger = self._take(message.payload)
+                if len(self.wants) > wanted:
+                    await self._feed(self.wants[-1])
                 if ledger and self.acking:
                     await self.ack(ledger)
 
@@ -146,6 +152,9 @@ class FarEnd:
         assert isinstance(opened, Opened), opened
         if opened.envelope.kind is Kind.STATE:
             self.states.append(State.unpack(opened.envelope.body))
+            return b""
+        if opened.envelope.kind is Kind.WANT:
+            self.wants.append(Want.unpack(opened.envelope.body))
             return b""
         event = Event.unpack(opened.envelope.body)
         key = event.ledger, event.seq
@@ -169,18 +178,34 @@ class FarEnd:
     async def ack(self, ledger: bytes) -> None:
         await self.say(Kind.ACK, self.ack_body(ledger).pack())
 
+    async def offer(self, signed: SignedPlan) -> None:
+        """Send this plan, a piece for each time that the node asks."""
+        self.offered = pack(signed.digest, file_of(signed)), signed.plan.version
+        await self._feed(Want(self.offered[0].digest, 0))  # the offer is its first piece
+
+    async def _feed(self, want: Want) -> None:
+        if self.offered is None:
+            return
+        packed, version = self.offered
+        if want.packed == packed.digest and want.have < len(packed.data) and not want.why:
+            await self.say(Kind.CHUNK, packed.piece(want.have).pack(), version=version)
+
     async def beat(self) -> None:
         await self.say(Kind.BEAT, Beat(self.journal).pack())
 
-    async def say(self, kind: Kind, body: Any, *, key: SigningKey | None = None, epoch: int = 0) -> None:
+    async def say(
+        self, kind: Kind, body: Any, *, key: SigningKey | None = None, epoch: int = 0, version: int | None = None
+    ) -> None:
         assert self.link is not None
-        data = self.sealed(kind, body, key=key, epoch=epoch)
+        data = self.sealed(kind, body, key=key, epoch=epoch, version=version)
         topic = topics.beat(GROUP) if kind is Kind.BEAT else topics.order(GROUP, self._node)
         await self.link.publish(topic, data, qos=1)
 
-    def sealed(self, kind: Kind, body: Any, *, key: SigningKey | None = None, epoch: int = 0) -> bytes:
+    def sealed(
+        self, kind: Kind, body: Any, *, key: SigningKey | None = None, epoch: int = 0, version: int | None = None
+    ) -> bytes:
         self.counter += 1
         to = "" if kind is Kind.BEAT else self._node
-        version = self._plan.plan.version
+        version = self._plan.plan.version if version is None else version
         envelope = Envelope(kind, CONTROLLER, to, self.boot, self.counter, START_WALL_US, version, epoch, body)
         return seal(envelope, key or self.key)
