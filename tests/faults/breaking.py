@@ -17,7 +17,7 @@ PAUSE_S: Final = (4.0, 8.0)  # of a SIGSTOP
 CUT_S: Final = (11.0, 13.0)  # of a cut line: long enough for a node to act alone
 SLOW_S: Final = 12.0
 SLOW_BITS_PER_S: Final = 9600
-BROKEN_S: Final = 8.0  # of a full or failing disk
+BROKEN_S: Final = 2.0  # a full or failing disk stays so until all has been told, and this much longer
 PAGE: Final = 4096
 SERVED_S: Final = 60.0
 
@@ -28,6 +28,7 @@ class Fault:
     kind = ""
     victims: tuple[str, ...] = ()
     limit_s: float | None = None  # the promise for "serving again" after it
+    lasting = False  # it heals only when every danger has been told all the same
 
     def __init__(self, world: World, victim: str, rng: Random) -> None:
         self.world = world
@@ -190,7 +191,9 @@ class CutControllerPower(_PowerCut):
 
 
 class _FailingSync(Fault):
-    """Every fsync ends in EIO for a while."""
+    """Every fsync ends in EIO."""
+
+    lasting = True
 
     def __init__(self, world: World, victim: str, rng: Random) -> None:
         super().__init__(world, victim, rng)
@@ -219,6 +222,8 @@ class FailControllerSync(_FailingSync):
 
 class _FullDisk(Fault):
     """Somebody else's log takes the last byte."""
+
+    lasting = True
 
     def hit(self) -> None:
         super().hit()

@@ -17,9 +17,10 @@ from typing import Final
 
 import cbor2
 
-from tests.simulation.reading import RAISED, RESTATED, TRANSITION, Happening, Key, Record, happening, journal, ledgers
+from tests.simulation.reading import RAISED, RESTATED, TRANSITION, Happening, Key, happening, ledgers
 
 from . import site
+from .records import Record, records
 from .seen import NS, SAMPLE_NS, raise_of
 from .site import CENTRE, NODES
 from .world import World
@@ -54,11 +55,11 @@ def check(world: World) -> Verdict:
         verdict.find(finding, invented=1)
     kept = {event.key: event for node in NODES for event in ledgers(world.site.data(node), seen.keys)}
     verdict.events = len(kept.keys() | seen.told.keys())
-    records = _records(world, verdict)
-    heard = _heard(world, records, verdict)
+    found = _records(world, verdict)
+    heard = _heard(world, found, verdict)
     _ledgers(world, kept, verdict)
     _journals(world, kept, heard, verdict)
-    _dispatch(world, records, heard, verdict)
+    _dispatch(world, found, heard, verdict)
     for node in NODES:
         _water(world, node, kept, verdict)
         mib = world.programs[node].peak_kib / 1024
@@ -71,27 +72,20 @@ def check(world: World) -> Verdict:
 
 def _records(world: World, verdict: Verdict) -> list[Record]:
     """Every journal of the controller that can be read; the present one whole, and one set aside as far as it goes."""
-    folder = world.site.data(CENTRE)
-    records = []
-    for path in sorted(folder.glob("journal*.db")):
-        record = journal(path)
-        present = path == folder / "journal.db"
-        if record is None:
-            if present:
-                verdict.find("I8 the journal cannot be read")
-            continue
-        if record.broken and present:
-            verdict.find(f"I8 {path.name}: {record.broken}")
-        records.append(record)
-    if not records:
-        verdict.find("I8 there is no journal")
-    return records
+    found = records(world.site.data(CENTRE), world.site.folder / "spare")
+    if not found or found[-1].name != "journal.db":
+        verdict.find("I8 there is no journal that can be read")
+    elif found[-1].broken:
+        verdict.find(f"I8 journal.db: {found[-1].broken}")
+    if len(found) > 1 and CENTRE not in world.spoilt:
+        verdict.find("I8 a journal was set aside, and nobody had harmed it")
+    return found
 
 
-def _heard(world: World, records: list[Record], verdict: Verdict) -> dict[Key, Happening]:
+def _heard(world: World, found: list[Record], verdict: Verdict) -> dict[Key, Happening]:
     """The journals' events: each once in its journal, each a node's own."""
     heard: dict[Key, Happening] = {}
-    for record in records:
+    for record in found:
         mine = Counter[Key]()
         for line in record.lines:
             if line.kind not in (ROW_EVENT, ROW_UNUSABLE):
@@ -141,10 +135,10 @@ def _journals(world: World, kept: dict[Key, Happening], heard: dict[Key, Happeni
         verdict.find(f"I1 lost: {key.node} seq {key.seq} ({event.data}) is {word}", lost=1)
 
 
-def _dispatch(world: World, records: list[Record], heard: dict[Key, Happening], verdict: Verdict) -> None:
+def _dispatch(world: World, found: list[Record], heard: dict[Key, Happening], verdict: Verdict) -> None:
     """Every raise is evidence of an alarm, every alarm was told, and nothing else was."""
     evidence, alarms = set[Key](), set[str]()
-    for record in records:
+    for record in found:
         for line in record.lines:
             if line.kind in (ROW_ALARM, ROW_KEPT):
                 alarm = cbor2.loads(line.value[-1])
@@ -157,7 +151,7 @@ def _dispatch(world: World, records: list[Record], heard: dict[Key, Happening], 
     verdict.duplicates = sum(count - 1 for count in posts.values())
     files = [path.name for path in world.site.told.glob("*.xml")]
     for place, names in (("the dispatch centre", [*posts]), ("the folder", files)):
-        told = {found[1] for name in names if (found := INCIDENT.search(name))}
+        told = {incident[1] for name in names if (incident := INCIDENT.search(name))}
         for mark in alarms - told:
             verdict.find(f"I1 alarm {mark} was never told to {place}", lost=1)
         for mark in told - alarms:

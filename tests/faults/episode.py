@@ -76,11 +76,15 @@ async def play(world: World, kind: str, rng: Random) -> Run:
         run.dangers.append(_raise(world, first, level))
         second = asyncio.create_task(_follow(world, run, rng, next(node for node in NODES if node != first)))
         run.met = await _strike(world, fault, struck, moment, first, rng)
+        if fault.lasting:
+            await second
+            await _told(world, run)
         await fault.heal()
         run.happened = fault.happened
         await second
         await _served(world, fault, run)
         await _told(world, run)
+        await _sounds(world, run)
         world.seen.counts[f"moment {moment}"] += run.met
     except WorldError as error:
         run.failure = str(error)
@@ -142,14 +146,23 @@ async def _served(world: World, fault: Fault, run: Run) -> None:
 
 
 async def _told(world: World, run: Run) -> None:
-    """Each danger is in the dispatch centre's hands, and where it is bad enough has sounded."""
+    """Each danger is in the dispatch centre's hands."""
     for danger in run.dangers:
-        place = f"{danger.node} at Level {danger.level} ({run.kind}, {run.moment})"
-        await world.until(f"told of {place}", lambda danger=danger: _look(world, danger), TOLD_S)
+        await world.until(f"told of {_name(danger, run)}", lambda danger=danger: _look(world, danger), TOLD_S)
         ends = [until for who, _, until in world.imposed if until > danger.at_ns and _concerns(who, danger.node)]
         danger.free_ns = max(ends, default=0)
+
+
+async def _sounds(world: World, run: Run) -> None:
+    """Each danger that is bad enough has sounded."""
+    for danger in run.dangers:
         if danger.level >= site.SIREN_LEVEL:
-            await world.until(f"the sound of {place}", lambda danger=danger: _sounded(world, danger), SOUND_S)
+            what = f"the sound of {_name(danger, run)}"
+            await world.until(what, lambda danger=danger: _sounded(world, danger), SOUND_S)
+
+
+def _name(danger: Danger, run: Run) -> str:
+    return f"{danger.node} at Level {danger.level} ({run.kind}, {run.moment})"
 
 
 def _look(world: World, danger: Danger) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 TERM_S: Final = 20.0
-TAIL_BYTES: Final = 3000
+TAIL_BYTES: Final = 1000
 
 
 class Program:

@@ -5,10 +5,12 @@ so that what must happen follows from the water alone.
 """
 
 import base64
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bucium.keyring import Keyring
 from firmware_bridge.simulators.settings import WorldSettings
 from lanes import planfile
 from lanes.keys import Mode, Role, write_key
@@ -133,6 +135,7 @@ data = "{data}"
 plan = "plan.cbor"
 root = "root.toml"
 socket = "{socket}"
+emergency = "spare"  # on another disk than its data, as docs/admin.md advises
 
 [keys]
 live = "keys/{centre}.live.pem"
@@ -146,6 +149,8 @@ port = {broker}
 [cap]
 sender = "centre@iasi.example"
 languages = ["ro"]
+key = "ring/cap/{centre}.key"
+certificate = "ring/cap/{centre}.crt"
 
 [[dispatch]]
 kind = "files"
@@ -213,6 +218,10 @@ def lay_out(site: Site) -> None:
         f'[[planner]]\nid = "{person}"\npublic = "{key(f"planner-{person}").public.hex()}"\n' for person in PEOPLE
     )
     (site.folder / "root.toml").write_text(f'name = "DEMO"\nthreshold = 2\n{planners}')
+    ring = Keyring(site.folder / "ring")  # only for what signs CAP
+    now_us = time.time_ns() // 1000
+    ring.init("DEMO", PEOPLE, 2, now_us)
+    ring.issue_cap(CENTRE, now_us)
     secret = site.folder / "webhook.secret"
     secret.touch(mode=0o600)
     secret.write_bytes(b"whsec_" + base64.b64encode(b"." * 32) + b"\n")

@@ -27,7 +27,7 @@ from .site import CENTRE, NODES, Site
 RESTART_S: Final = 1.0  # systemd's RestartSec of our units is no longer
 LOOK_S: Final = 0.05
 WEIGH_S: Final = 0.5
-CALM_S: Final = 90.0
+CALM_S: Final = 60.0
 STEADY_S: Final = 0.5  # calm for so long
 PEOPLE_S: Final = 30.0
 NEWS: Final = re.compile(rb"<msgType>(?:Alert|Update)</msgType>.*?<severity>(\w+)</severity>", re.DOTALL)
