@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from controller.activation import Activation, Errand, Result
+from controller.notices import NoticeKind, SirenNotice
 from controller.ordering import FAILED, SECURITY
 from cython_ext import Level
 from lanes.acts import StopSiren
@@ -160,9 +161,16 @@ def test_a_receipt_counts_only_from_the_sirens_own_node(control: ControlRoom) ->
 def test_a_siren_that_sounds_unordered_is_a_security_trouble(control: ControlRoom) -> None:
     node, _, _ = ordered(control)
     control.hear(node, node.event(ReceiptData("s1", bytes(8), Stage.UNORDERED, "", bytes(8), 0)))
+    control.hear(node, node.event(ReceiptData("s1", bytes(8), Stage.UNORDERED, "stuck", bytes(8), 0)))
     assert (SECURITY, "s1") in control.codes()
     control.hear(node, node.event(ReceiptData("s1", bytes(8), Stage.DONE, "", bytes(8), 0)))
     assert (SECURITY, "s1") not in control.codes()
+    control.hear(node, node.event(ReceiptData("s1", bytes(8), Stage.DONE, "", bytes(8), 0)))
+    told = [each for each in control.room.untold.values() if isinstance(each, SirenNotice)]
+    assert [(each.kind, each.siren, each.zones) for each in told] == [
+        (NoticeKind.UNORDERED, "s1", ("ungheni",)),
+        (NoticeKind.QUIET, "s1", ("ungheni",)),
+    ], "dispatch hears of it, once"
 
 
 async def test_what_became_of_an_order_comes_back_from_the_journal(control: ControlRoom) -> None:
