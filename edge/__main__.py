@@ -18,6 +18,7 @@ from . import app, config, footprint, health
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a node until SIGTERM or SIGINT: 0; 1 when its configuration, plan or keys are refused."""
+    footprint.start_small()
     options = _parse(argv)
     logging.basicConfig(level=options.log.upper(), format="%(levelname)s %(name)s %(message)s")
     try:
@@ -41,7 +42,7 @@ async def _run(ready: config.Ready) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    runner = ThreadRunner("ledger")
+    runner, spare = ThreadRunner("ledger"), ThreadRunner("telemetry")
     loop.call_later(footprint.SETTLED_S, footprint.give_back)
     try:
         await app.run(
@@ -52,9 +53,11 @@ async def _run(ready: config.Ready) -> None:
             entropy=os.urandom,
             stop=stop,
             probe=health.kernel_quality,
+            spare=spare,
         )
     finally:
         runner.close()
+        spare.close()
 
 
 if __name__ == "__main__":

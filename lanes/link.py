@@ -63,6 +63,12 @@ class Link(Protocol):
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
         """Hand over (QoS 0) or hand over and be PUBACKed (QoS 1). A PUBACK is no promise of delivery."""
 
+    async def settled(self, unused: str) -> None:
+        """Wait until the broker has taken all that was handed over before; LinkDown when it does not say so in time.
+
+        `unused`: a topic filter that nobody here subscribes to. The broker answers its UNSUBSCRIBE in turn.
+        """
+
     def messages(self) -> AsyncIterator[Message]:
         """What arrives; ends by LinkDown."""
 
@@ -156,6 +162,12 @@ class MqttLink:
                 await self._client.publish(topic, payload, qos=qos, retain=retain)
         except (aiomqtt.MqttError, ValueError) as error:
             raise LinkDown(f"publish failed: {error}") from None
+
+    async def settled(self, unused: str) -> None:
+        try:
+            await self._client.unsubscribe(unused)
+        except (aiomqtt.MqttError, ValueError) as error:
+            raise LinkDown(f"no answer: {error}") from None
 
     async def messages(self) -> AsyncIterator[Message]:
         try:

@@ -15,6 +15,7 @@ BDSEQ: Final = "bdSeq"
 REBIRTH: Final = "Node Control/Rebirth"
 BDSEQ_COUNT: Final = 256
 SEQ_COUNT: Final = 256
+THINNED: Final = "Thinned s"  # property of a late value: others within so many seconds of it are gone
 HEARTBEAT_S: Final = 5.0  # bounds the silent loss of a last message, and finds half-open links (reference §6.7)
 STATE_BYTES_MAX: Final = 256
 TIMESTAMP_MAX: Final = 2**63 - 1
@@ -32,6 +33,9 @@ class NodeMetric(StrEnum):
     CLOCK_ERROR = "Clock/Error ms"
     PLAN_VERSION = "Plan/Version"
     PLAN_SHA256 = "Plan/SHA-256"
+    BACKLOG_SAMPLES = "Backlog/Samples"  # kept and not yet sent, about
+    BACKLOG_THINNED = "Backlog/Thinned"  # given up since the start for their interval's lowest, highest and last
+    BACKLOG_LOST = "Backlog/Lost"  # given up since the start without trace
 
 
 NODE_METRICS: Final = {
@@ -44,6 +48,9 @@ NODE_METRICS: Final = {
     NodeMetric.CLOCK_ERROR: DataType.INT64,
     NodeMetric.PLAN_VERSION: DataType.INT64,
     NodeMetric.PLAN_SHA256: DataType.STRING,
+    NodeMetric.BACKLOG_SAMPLES: DataType.INT64,
+    NodeMetric.BACKLOG_THINNED: DataType.INT64,
+    NodeMetric.BACKLOG_LOST: DataType.INT64,
 }
 """Their order is their aliases', from 1: append only."""
 

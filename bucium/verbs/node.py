@@ -38,7 +38,7 @@ def status(socket: Socket = SOCKET, as_json: Json = False) -> None:
         f"alarm lane  {'connected' if lane['connected'] else 'NOT connected'}"
         + (f", cut off for {cut_s:.0f} s" if cut_s else "")
     )
-    say(f"telemetry   {found['telemetry']}")
+    say(f"telemetry   {found['telemetry']}{_backlog(found['backlog'])}")
     say(f"clock       {clock['source']}, error {clock['error_ms']} ms")
     say(f"ledger      {ledger['id']}, {ledger['head']} events, {ledger['unacked']} not acknowledged")
     table("points", ("id", "level", "value", "unit", "trouble"), [_point(row) for row in points])
@@ -48,6 +48,12 @@ def status(socket: Socket = SOCKET, as_json: Json = False) -> None:
     ]
     table("sirens", ("id", "stage", "held by a stop", "trouble"), sirens)
     table("troubles", ("code", "subject"), [(t["code"], t["subject"]) for t in found["troubles"]])
+
+
+def _backlog(kept: dict[str, int]) -> str:
+    said = [f"{kept['samples']} samples wait to be sent"] if kept.get("samples") else []
+    said += [f"{kept[word]} were {word}" for word in ("thinned", "lost") if kept.get(word)]
+    return "; " + ", ".join(said) if said else ""
 
 
 def _point(row: dict[str, Any]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from cython_ext import ConfigError, Status
 from cython_ext.payload import DataType, Payload, Quality
 from cython_ext.wire import decode, encode
 from cython_ext.wire_data import AliasTable, decode_data
-from edge.telemetry.births import RECORD, BirthTable, Moment, PointMetric, Reading, unpack
+from edge.telemetry.births import RECORD, BirthTable, Late, Moment, PointMetric, Reading, unpack
 from lanes.sparkplug import NODE_METRICS, NodeMetric
 
 POINTS = (
@@ -131,9 +131,11 @@ def test_the_controller_reads_what_the_node_measured(samples):
 
 def test_late_readings_keep_their_times_and_are_marked():
     births = table()
-    late = births.historical([(2000, reading(0, 2.0)), (1000, reading(0, 1.0))])
+    late = births.historical([Late(2000, reading(0, 2.0)), Late(1000, reading(0, 1.0), 60)])
     assert [(m.timestamp, m.value, m.is_historical) for m in late] == [(1000, 1.0, True), (2000, 2.0, True)]
-    assert decode(encode(Payload(1, late, 0), datatypes=False)).metrics[0].is_historical
+    found = decode(encode(Payload(1, late, 0), datatypes=False)).metrics
+    assert found[0].is_historical
+    assert [m.property("Thinned s") for m in found] == [60, None]
 
 
 def test_node_metrics_go_out_when_they_changed():

@@ -10,8 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cython_ext import BuciumError, Status
 from cython_ext.payload import DataType, Metric, Payload
 from cython_ext.wire import decode, encode
-from edge.telemetry.births import BirthTable, Moment, PointMetric, Reading
-from edge.telemetry.session import IGNORED, PENDING_MAX, TABLE, Cue, Identity, Session, State
+from edge.telemetry.births import BirthTable, Late, Moment, PointMetric, Reading
+from edge.telemetry.session import PENDING_MAX, Identity, Session
+from edge.telemetry.states import IGNORED, TABLE, Cue, State
 from lanes.sparkplug import HostState, encode_state
 
 S = 1_000_000_000
@@ -279,7 +280,7 @@ def test_what_cannot_leave_is_shed_oldest_first_and_counted():
 def test_late_readings_follow_the_live_ones():
     s = session()
     done: list[bool] = []
-    late = [(500, Reading(0, 0, 0.5, Status.OK))]
+    late = [Late(500, Reading(0, 0, 0.5, Status.OK))]
     assert not s.offer_late(late, done.append)  # not born
     s.linked(0)
     drain(s)
@@ -291,7 +292,7 @@ def test_late_readings_follow_the_live_ones():
     assert s.offer_late(late, done.append)
     s.lost()
     assert done == [False]
-    two = [(1, Reading(0, 0, 0.5, Status.OK)), (1, Reading(1, 0, 0.5, Status.OK))]
+    two = [Late(1, Reading(0, 0, 0.5, Status.OK)), Late(1, Reading(1, 0, 0.5, Status.OK))]
     with pytest.raises(BuciumError, match="one device"):
         s.offer_late(two, done.append)
     with pytest.raises(BuciumError, match="500"):

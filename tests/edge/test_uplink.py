@@ -7,8 +7,9 @@ import pytest
 
 from cython_ext import Status, SystemClock
 from cython_ext.wire import decode
-from edge.telemetry.births import RECORD, BirthTable, PointMetric, Reading
-from edge.telemetry.session import Identity, State
+from edge.telemetry.births import RECORD, BirthTable, Late, PointMetric, Reading
+from edge.telemetry.session import Identity
+from edge.telemetry.states import State
 from edge.telemetry.uplink import Uplink
 from lanes.link import BrokerSettings, MqttConnector
 from lanes.sparkplug import HostState, NodeMetric, encode_state
@@ -201,7 +202,7 @@ def test_servers_are_walked_when_the_host_is_offline_on_one():
 def test_late_readings_are_handed_over_or_not():
     async def scenario(broker, heard, clock):
         up = uplink(broker, clock)
-        late = [(1_767_000_000_000, Reading(0, 0, 0.5, Status.OK))]
+        late = [Late(1_767_000_000_000, Reading(0, 0, 0.5, Status.OK))]
         assert await up.publish_historical(late) is False
         assert await up.publish_historical([]) is False
         running = asyncio.create_task(up.run())

@@ -180,6 +180,11 @@ class MemoryLink:
         await asyncio.sleep(0)
         self._check()
 
+    async def settled(self, unused: str) -> None:
+        self._check()
+        await asyncio.sleep(0)
+        self._check()
+
     async def messages(self) -> AsyncIterator[Message]:
         while True:
             message = await self._queue.get()

@@ -184,6 +184,12 @@ class Link:
         if qos:
             await self._way_in()
 
+    async def settled(self, unused: str) -> None:
+        await self._way_out()
+        self._life.require()
+        await self._link.settled(unused)
+        await self._way_in()
+
     async def _way_out(self) -> bool:
         network, name = self._network, self._life.machine.name
         delay_s = network.delay_s()

@@ -15,11 +15,11 @@ from cython_ext import Status, SystemClock
 from cython_ext.payload import DataType, Metric, Payload
 from cython_ext.wire import encode
 from cython_ext.wire_data import decode_data
-from edge.telemetry.births import RECORD, BirthTable, PointMetric, Reading, unpack
+from edge.telemetry.births import RECORD, BirthTable, Late, PointMetric, Reading, unpack
 from edge.telemetry.session import Identity
 from edge.telemetry.uplink import Uplink
 from lanes.link import BrokerSettings, Link, MqttConnector
-from lanes.sparkplug import HostState, encode_state
+from lanes.sparkplug import NODE_METRICS, HostState, encode_state
 from tests.kit import conformance_host, conformance_node  # noqa: F401  their checks register themselves
 from tests.kit.conformance import CHECKS, NOT_CHECKED, Record
 from tests.kit.sparkplug import REBIRTH, MemoryBdSeq, MemoryStateTime
@@ -144,7 +144,7 @@ async def play_node(s: Script) -> None:
     s.measure(1.0, 1.1, 1.2)
     s.measure(2.0, status=Status.LOOP_FAULT)
     s.measure(2.0, status=Status.MISSING)
-    await s.up.publish_historical([(1_700_000_000_000, Reading(0, 0, 0.5, Status.OK))])
+    await s.up.publish_historical([Late(1_700_000_000_000, Reading(0, 0, 0.5, Status.OK))])
     await s.sent("data", "n1", "DDATA", "DDATA", "DDATA", "DDATA", "NDATA")
     s.mark("device")
     s.up.device_lost("gauge")
@@ -168,7 +168,7 @@ async def play_host_and_links(s: Script) -> None:
     await s.state("centre", False, 1_000)
     await asyncio.sleep(0.5)
     s.host.command("g", "n1", number("Node Control/Nothing", 1.0))
-    s.host.command("g", "n1", Metric(alias=10, datatype=DataType.DOUBLE, value=1.0), "gauge")
+    s.host.command("g", "n1", Metric(alias=len(NODE_METRICS) + 1, datatype=DataType.DOUBLE, value=1.0), "gauge")
     await s.sent("older", "centre", "/NCMD/n1", "/DCMD/n1/gauge")
     s.mark("offline")
     await s.state("centre", False, s.host.online_ms or 0)
