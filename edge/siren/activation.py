@@ -146,6 +146,14 @@ class Activation:
     people: bool = False
     reflex: bool = False
     events: tuple[EventKey, ...] = ()
+    calendar: bool = False
+
+    @property
+    def ground(self) -> str:
+        """What it rests on, as its receipt says."""
+        if self.reflex:
+            return "reflex"
+        return "people" if self.people else "calendar" if self.calendar else "evidence"
 
 
 class Choice(Enum):

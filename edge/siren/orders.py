@@ -25,7 +25,7 @@ from lanes.orders import SOUND_MAX_S, TESTS, Action, Order, reference_of
 from lanes.plan import Pattern, Siren
 from lanes.roster import Signer
 
-from . import approvals, evidence
+from . import approvals, evidence, exercise
 from .evidence import AHEAD_US, RANK
 from .moment import Moment
 from .refusals import UNOPENED, Refused, Why
@@ -56,6 +56,7 @@ class Accepted:
     level: Level = Level.NORMAL
     people: tuple[approvals.Yes, ...] = ()
     events: tuple[EventKey, ...] = ()  # the evidence that it rests on
+    calendar: bool = False  # it is an exercise of the plan's calendar
 
     @property
     def line(self) -> Line:
@@ -217,6 +218,8 @@ class _Start:
         verdict: Verdict = self._refuse(Why.AUTHORITY, siren, "it carries neither approvals nor evidence")
         if order.approvals:
             verdict = self._by_people(siren, pattern)
+        if order.core.mode is Mode.EXERCISE and not (order.approvals or order.evidence):
+            return self._by_calendar(siren, pattern)
         if order.evidence and isinstance(verdict, Refused):
             automatic = self._by_evidence(siren, pattern)
             verdict = verdict if order.approvals and isinstance(automatic, Refused) else automatic
@@ -278,6 +281,18 @@ class _Start:
         """The Level that this pattern speaks of in these zones; NORMAL when no policy says."""
         levels = [RANK[p.level] for p in self.standing.plan.policies if p.zone in zones and p.pattern == pattern]
         return max(levels, default=Level.NORMAL)
+
+    # By the plan's calendar.
+
+    def _by_calendar(self, siren: Siren, pattern: Pattern) -> Verdict:
+        core, view = self.opened.order.core, self.standing.view
+        if why := exercise.why_not(core, self.standing, self.moment):
+            return self._refuse(Why.CALENDAR, siren, why)
+        if view.hold(siren.id, core.incident, core.mode, self.moment.monotonic_ns):
+            return self._refuse(Why.HELD, siren, "stopped")
+        if view.sounded(siren.id, core.incident, core.mode) is not None:
+            return Already(siren.id, "incident")
+        return replace(self._accept(siren, pattern, Level.NORMAL), calendar=True)
 
     # By evidence.
 

@@ -14,7 +14,7 @@ A start commits before its relay moves. A stop acts first and commits after: sil
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -154,6 +154,9 @@ class OrderStore:
         if active is not None and event in active.events:
             return Spent(active.level, active.reflex)
         return self._spent.get((siren, event))
+
+    def endangered(self, zones: Collection[str]) -> bool:
+        return any(zone in zones for zone, _ in self.opened)
 
     def vetoed(self, incident: bytes) -> Level | None:
         """The Level up to which people have vetoed this incident."""

@@ -167,6 +167,8 @@ class Reflex:
         elif key is not None and (opened is None or (danger.level is Level.NORMAL and fresh)):
             # A raise from normal opens a new alarm, also where a former one was left open by a restart.
             opened = self._store.open_alarm(zone, hazard, key)
+        if level > Level.NORMAL:
+            self._sirens.danger(zone)
         danger.level = level
         if opened is not None:
             opened.level = level

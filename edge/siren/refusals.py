@@ -40,6 +40,7 @@ class Why(StrEnum):
     NOT_AFTER = "not-after"
     # Who stands for it.
     AUTHORITY = "authority"
+    CALENDAR = "calendar"
     POLICY = "policy"
     APPROVALS = "approvals"
     APPROVAL_FORGED = "approval-forged"

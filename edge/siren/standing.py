@@ -1,6 +1,6 @@
 """What a node judges an order by: its plan, its name, its boot nonce, and what its order store remembers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -82,6 +82,9 @@ class View(Protocol):
 
     def sounded(self, siren: str, incident: bytes, mode: Mode) -> Level | None:
         """The Level at which this siren has sounded (or sounds) for this incident."""
+
+    def endangered(self, zones: Collection[str]) -> bool:
+        """Whether an alarm of this node's own points is open in one of them."""
 
     def spent(self, siren: str, event: EventKey) -> Spent | None: ...
 

@@ -6,13 +6,14 @@ from typing import Final
 
 from edge.siren.activation import TABLE, Cue, Phase
 from edge.siren.refusals import Why
+from lanes.readiness import Input
 from lanes.reports import Stage
 
 ROOT: Final = Path(__file__).parents[2]
 TEXT: Final = (ROOT / "docs" / "receipts.md").read_text("utf-8")
 SOURCES: Final = "\n".join(
     (ROOT / "edge" / "siren" / f"{name}.py").read_text("utf-8")
-    for name in ("sirens", "sounder", "proof", "orders", "reflex")
+    for name in ("sirens", "sounder", "proof", "orders", "reflex", "activation")
 )
 CODE_BYTES_MAX: Final = 24  # of a receipt's reason, on the wire
 
@@ -38,7 +39,8 @@ def test_every_step_is_one_that_the_node_tells() -> None:
     for stage, cell, _ in rows("Steps"):
         assert stage in Stage.__members__
         for code in codes(cell):
-            known = f'"{code}"' in SOURCES or code in ("arm", "growl-test", "silent-test", "status")
+            parts = {each.name.lower() for each in Input}
+            known = f'"{code}"' in SOURCES or code in parts | {"arm", "growl-test", "silent-test", "status"}
             assert known, f"the node never tells {code}"
             assert len(code) <= CODE_BYTES_MAX
 

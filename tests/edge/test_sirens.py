@@ -285,6 +285,8 @@ def test_an_exercise_gives_way_to_the_real_thing(tmp_path: Path) -> None:
 
 def test_states_say_how_far_a_siren_can_be_trusted(tmp_path: Path) -> None:
     async def test(r: Rig) -> None:
+        assert r.sirens.states()[0].trouble == SirenTrouble.NOT_SEEN, "nobody has looked yet"
+        await asyncio.sleep(2)
         first, second = r.sirens.states()
         assert (first.siren, second.siren) == (0, 1)
         assert (first.stage, first.trouble, first.hold_s) == (Stage.DONE, 0, 0)

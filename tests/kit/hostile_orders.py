@@ -55,6 +55,7 @@ HOSTILE: dict[str, tuple[Why, Make]] = {
     "no life": (Why.NOT_AFTER, lambda m: m.order(life_us=0)),
     "outlives its core": (Why.NOT_AFTER, lambda m: m.order(core_not_after_us=now(m) + 30 * S)),
     "nothing behind it": (Why.AUTHORITY, lambda m: m.order(Say())),
+    "an exercise of no calendar": (Why.CALENDAR, lambda m: m.seal(Say(mode=Mode.EXERCISE))),
     "no policy for this": (Why.POLICY, lambda m: m.order(pattern="incetare")),
     "a by-hand zone by evidence": (Why.POLICY, lambda m: m.order(siren="s2", zones=("valea",), evidence=(m.event(),))),
     "one of two signatures": (Why.APPROVALS, lambda m: m.by_people("ana")),
