@@ -78,6 +78,10 @@ class Acting:
 
     def act(self, data: bytes, verb: str) -> dict[str, Any]:
         """Carry out a signed act that came under `verb`. BuciumError with the reason when it is refused."""
+        with self._room.clock.hold():
+            return self._act(data, verb)
+
+    def _act(self, data: bytes, verb: str) -> dict[str, Any]:
         room = self._room
         now_us = room.clock.wall_us()
         signed = open_act(data, room.plan.roster, service=room.plan.controller, now_us=now_us)
@@ -223,6 +227,10 @@ class Acting:
 
     def approve(self, data: bytes) -> dict[str, Any]:
         """One more person's yes. When it is the last that was missing, the order goes."""
+        with self._room.clock.hold():
+            return self._approve(data)
+
+    def _approve(self, data: bytes) -> dict[str, Any]:
         room, now_us = self._room, self._room.clock.wall_us()
         opened = open_person(data, Kind.APPROVAL, room.plan.roster, service=room.plan.controller, now_us=now_us)
         request = room.requests.get(Approval.unpack(opened.envelope.body).digest)

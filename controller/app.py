@@ -45,6 +45,7 @@ from .record.records import Record
 from .recovery import open_room
 from .refusals import Refusals
 from .room import Room
+from .spread import Spread
 from .telemetry.host import Host, HostIdentity
 from .telemetry.presence import Data
 from .teller import Teller
@@ -103,7 +104,8 @@ class _Controller:
         )
         self._room = self._recovered.room
         self._journal = self._room.journal
-        self._build()
+        with self._room.clock.hold():
+            self._build()
         self._tellers(others)
 
     def _open_journal(self, spare: Spare, former: Former | None) -> Journal:
@@ -140,9 +142,10 @@ class _Controller:
         self._falling = Falling(room, self._ordering, self._deciding)
         self._falling.resume()
         self._acting = Acting(room, self._ordering, self._deciding)
-        self._hearing = Hearing(room, self._ordering, self._deciding, heard=self._heard)
+        self._spread = Spread(room, jitter)
+        self._hearing = Hearing(room, self._ordering, self._deciding, heard=self._heard, wants=self._spread.want)
         self._watchdog = Watchdog(room, self._deciding)
-        self._lane = Lane(room, self._hearing, self._refusals, connector=self._connector, jitter=jitter)
+        self._lane = Lane(room, self._hearing, self._refusals, self._spread, connector=self._connector, jitter=jitter)
         self._upkeep = Upkeep(
             room,
             ordering=self._ordering,

@@ -73,6 +73,7 @@ class Deciding:
         over = {key for key, end_ns in self._veto_ns.items() if end_ns <= now_ns}
         for key in over:
             del self._veto_ns[key]
+            room.journal.mark()  # even if nothing is ordered: from now on the time has run out
         for alarm in list(room.book):
             place = (alarm.id.zone, alarm.id.hazard, alarm.mode)
             decision = room.decided.get(place)

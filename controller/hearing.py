@@ -14,6 +14,7 @@ from lanes import fields
 from lanes.envelope import Kind, Opened
 from lanes.identity import SEQ_MAX, STORE_ID_BYTES
 from lanes.keys import Mode, Role
+from lanes.pieces import Want
 from lanes.plan import Point
 from lanes.reports import BootData, Event, ReceiptData, State, TransitionData, TroubleData
 
@@ -37,8 +38,10 @@ class Heard(StrEnum):
     STALE = "stale"  # a state report that is not newer than the last
     ROLE = "role"
     ADDRESSEE = "addressee"
+    MALFORMED = "malformed"
     TOPIC = "topic"
     KIND = "kind"
+    ASKED = "asked"  # for a piece of the plan
     GAPS = "gaps"  # too many holes in this ledger: the node sends it again later
 
 
@@ -59,12 +62,16 @@ class Hearing:
         ordering: Ordering,
         deciding: Deciding,
         heard: Callable[[str, TransitionData, int], None] = lambda _node, _data, _at_us: None,
+        wants: Callable[[Node, Want], None] = lambda _node, _want: None,
     ) -> None:
-        """`heard` takes each transition (node, data, UTC microseconds) to the history; it never waits."""
+        """`heard` takes each transition (node, data, UTC microseconds) to the history; it never waits. `wants` is told what a node
+        wants of the plan.
+        """
         self._room = room
         self._ordering = ordering
         self._deciding = deciding
         self._heard = heard
+        self._wants = wants
         self.owed: dict[Owed, None] = {}
 
     def take(self, opened: Opened, topic_node: str) -> Heard:
@@ -77,17 +84,29 @@ class Hearing:
         if envelope.addressee != self._room.plan.controller:
             return Heard.ADDRESSEE
         node = self._room.fold.registry.nodes[envelope.issuer]
-        if envelope.kind is Kind.EVENT:
-            heard = self._event(opened, node)
-        elif envelope.kind is Kind.STATE:
-            heard = self._state(opened, node)
-        else:
-            return Heard.KIND
-        now_ns = self._room.clock.monotonic_ns()
-        node.heard_ns = now_ns
-        self._room.trouble("node-silent", node.id, False)
-        self._room.trouble("node-never-seen", node.id, False)
+        if envelope.kind is Kind.WANT:
+            return self._want(opened, node)
+        with self._room.clock.hold():
+            if envelope.kind is Kind.EVENT:
+                heard = self._event(opened, node)
+            elif envelope.kind is Kind.STATE:
+                heard = self._state(opened, node)
+            else:
+                return Heard.KIND
+            node.heard_ns = self._room.clock.monotonic_ns()
+            self._room.trouble("node-silent", node.id, False)
+            self._room.trouble("node-never-seen", node.id, False)
         return heard
+
+    def _want(self, opened: Opened, node: Node) -> Heard:
+        """Not journaled: what comes of it is, when the node's reports name the plan."""
+        try:
+            want = Want.unpack(opened.envelope.body)
+        except WireError:
+            return Heard.MALFORMED
+        node.heard_ns = self._room.clock.monotonic_ns()
+        self._wants(node, want)
+        return Heard.ASKED
 
     # Events.
 

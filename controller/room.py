@@ -27,6 +27,7 @@ from .fold import Fold
 from .notices import MARK, SirenNotice
 from .policy import Decision
 from .record.journal import Journal
+from .record.moments import Moments
 from .record.records import Record, Row
 from .troubles import Troubles
 
@@ -67,7 +68,8 @@ class Room:
         self.plan = signed.plan
         self.journal = journal
         self.keys = keys
-        self.clock = clock
+        self.clock = clock if isinstance(clock, Moments) else Moments(clock)
+        journal.keep_time(self.clock)
         self.boot = entropy(BOOT_BYTES)
         self.entropy = entropy
         self.fold = Fold(signed)

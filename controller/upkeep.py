@@ -11,6 +11,7 @@ from .deciding import Deciding
 from .falling import Falling
 from .lane import Lane
 from .ordering import Ordering
+from .record.records import Record
 from .refusals import Refusals
 from .room import Room
 from .watchdog import Watchdog
@@ -71,13 +72,21 @@ class Upkeep:
 
     def tick(self) -> None:
         """One look at the clock."""
-        now_ns, now_us = self._room.clock.monotonic_ns(), self._room.clock.wall_us()
-        for each in self._quick:
-            each(now_ns, now_us)
-        if now_ns - self._slow_ns >= SLOW_NS:
+        now_ns = self._room.clock.monotonic_ns()
+        slow = now_ns - self._slow_ns >= SLOW_NS
+        if slow:
             self._slow_ns = now_ns
-            for each in self._slow:
+        self.step(slow=slow)
+
+    def step(self, *, slow: bool) -> None:
+        """What is due now, `slow`: what is looked at once a second too. In the journal as a tick if anything comes of it."""
+        room = self._room
+        with room.clock.hold():
+            room.journal.cause = Record.TICK, [slow]
+            now_ns, now_us = room.clock.monotonic_ns(), room.clock.wall_us()
+            for each in (*self._quick, *self._slow) if slow else self._quick:
                 each(now_ns, now_us)
+            room.journal.cause = None
 
     def _mutes(self, _: int, now_us: int) -> None:
         for moved in self._room.book.expire(now_us):

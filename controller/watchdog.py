@@ -10,7 +10,7 @@ nothing by itself: an order needs evidence that nodes have signed.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from cython_ext import NS_PER_S, Cause, Level, Reason, Transition, Trouble
 from cython_ext.panel import Panel
@@ -96,20 +96,9 @@ class Watchdog:
 
     def _verdict(self, index: int, cause: Cause, was: Level, level: Level, reason: Reason, *, watched: bool) -> None:
         """Journal it, and take it to the alarms of its zones."""
-        room, judged = self.room, self.room.plan.judged_ids[index]
-        value, trouble, now_us = self.panel.value(index), self.panel.trouble(index), room.clock.wall_us()
+        judged, value, trouble = self.room.plan.judged_ids[index], self.panel.value(index), self.panel.trouble(index)
         numbers = [int(cause), int(was), int(level), value, int(reason), int(trouble)]
-        row = room.journal.append(Record.WATCHDOG, [judged, *numbers, not watched])
-        key = EventKey(room.plan.controller, room.journal.id, row.seq)
-        reading = Reading(key, judged, value, level, reason, trouble, now_us)
-        item = room.plan.judged(judged)
-        if isinstance(item, Point) and not item.alone:
-            return
-        hazard = room.plan.hazard_of(judged)
-        for zone in room.plan.zones_of(judged):
-            moved = room.book.read(zone, hazard, reading, mode=Mode.LIVE, live=True, now_us=now_us, watched=watched)
-            room.moved(moved)
-            self.deciding.consider((zone, hazard, Mode.LIVE))
+        conclude(self.room, self.deciding, [judged, *numbers, not watched])
 
     def _compare(self, index: int, now_ns: int) -> None:
         """Our verdict against the node's word."""
@@ -139,3 +128,20 @@ class Watchdog:
                 if level < part.reading.level and not self.panel.trouble(index) & BLIND:
                     was = part.reading.level
                     self._verdict(index, Cause.LOWERED, was, level, Reason.RESTART, watched=part.watched)
+
+
+def conclude(room: Room, deciding: Deciding, verdict: list[Any]) -> None:
+    """Journal a verdict of our Panel, as a WATCHDOG row has it, and take it to the alarms of its zones."""
+    row = room.journal.append(Record.WATCHDOG, verdict)
+    judged, _, _, level, value, reason, trouble, own = verdict
+    key = EventKey(room.plan.controller, room.journal.id, row.seq)
+    now_us = room.clock.wall_us()
+    reading = Reading(key, judged, value, Level(level), Reason(reason), Trouble(trouble), now_us)
+    item = room.plan.judged(judged)
+    if isinstance(item, Point) and not item.alone:
+        return
+    hazard = room.plan.hazard_of(judged)
+    for zone in room.plan.zones_of(judged):
+        moved = room.book.read(zone, hazard, reading, mode=Mode.LIVE, live=True, now_us=now_us, watched=not own)
+        room.moved(moved)
+        deciding.consider((zone, hazard, Mode.LIVE))

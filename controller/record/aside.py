@@ -13,6 +13,7 @@ from typing import Any, Final
 import apsw
 import cbor2
 
+from cython_ext import Clock
 from lanes.identity import STORE_ID_BYTES
 from lanes.store import StoreError
 
@@ -124,6 +125,9 @@ class Remains:
                 if row.seq == last + 1 and before in (b"", row.previous):
                     yield row
                     last, before = row.seq, row.hash
+
+    def keep_time(self, _clock: Clock) -> None:
+        """Nothing is written here."""
 
     def close(self) -> None:
         if self._db is not None:

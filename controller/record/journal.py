@@ -31,7 +31,7 @@ from lanes.store import Runner, StoreError
 
 from .database import Damaged, Database, Unwritten
 from .emergency import BYTES, Emergency, Torn
-from .records import GENESIS, Record, Row, hash_row, head_message
+from .records import ASIDE, GENESIS, Record, Row, hash_row, head_message
 
 PENDING_MAX: Final = 100_000  # rows appended and not yet on disk: 30 MB; beyond it the disk has failed us
 RETRY_S: Final = 5.0  # between looks whether the database works again; each may cost the others 0.1 s
@@ -104,6 +104,7 @@ class Journal:
         self.path = path
         self.head_path = path.with_suffix(".head")
         self.notice: Callable[[str, str, bool], None] = lambda _code, _subject, _on: None
+        self.cause: tuple[Record, Any] | None = None  # stands before the next row that is no aside
         self._clock = clock
         self._runner = runner
         self._key = key
@@ -201,6 +202,8 @@ class Journal:
             self._seq, self._hash = last.seq, last.hash
         if not self._why:
             self._merge_now()
+            if self._why == "damaged":
+                raise Damaged("damaged: it takes no more rows", self.path)
             if self._why:  # what stands there is still to be read
                 self._db.close()
                 self._db = Database(self.path, writable=False)
@@ -232,6 +235,8 @@ class Journal:
         """Chain one more row. It is on disk once `durable(row.seq)` has returned."""
         if len(self._pending) >= PENDING_MAX:
             raise StoreError(f"{PENDING_MAX} rows wait for the disk", self.path)
+        if self.cause is not None and kind not in ASIDE:
+            self.mark()
         payload = cbor.encode(value)
         seq, wall_us, monotonic_ns = self._seq + 1, self._clock.wall_us(), self._clock.monotonic_ns()
         digest = hash_row(self.id, seq, kind, wall_us, monotonic_ns, payload, self._hash)
@@ -240,6 +245,16 @@ class Journal:
         self._pending.append(row)
         self._wake.set()
         return row
+
+    def keep_time(self, clock: Clock) -> None:
+        """Rows take their times from here: the room's clock, which stands still while an input is handled."""
+        self._clock = clock
+
+    def mark(self) -> None:
+        """Journal what is going on, once, though perhaps nothing else comes of it: replay must know of it."""
+        if self.cause is not None:
+            (kind, value), self.cause = self.cause, None
+            self.append(kind, value)
 
     def snapshot(self, state: Any) -> None:
         """Keep `state` as that after the last row. The emergency journal has no room for it: it waits."""

@@ -24,6 +24,7 @@ class Record(IntEnum):
 
     BORN = 1  # [journal id]: the first row
     START = 2  # [ordinal, boot, plan digest, plan version, software]: the process has started
+    TICK = 3  # [slow]: what follows came of time alone; slow: the once-a-second part too
     EVENT = 10  # [signed bytes, mode, live]: a node's event, accepted
     UNUSABLE = 11  # [signed bytes, why, node, ledger, seq]: authentic, but nothing could be made of it
     REFUSED = 12  # [why, count, detail of the last]: messages that were not ours
@@ -45,6 +46,20 @@ class Record(IntEnum):
     TROUBLE = 50  # [code, subject, source, on]
     HEAD = 60  # [seq, hash, wall µs, kid, signature]
     SNAPSHOT = 61  # [seq, SHA-256 of the snapshot]: the state after row `seq`
+    INPUT = 62  # [number, bytes, SHA-256, first ns, last ns]: a file of the Panel's recorded input (recording.py)
+
+
+ASIDE: Final = frozenset(  # no decision, and none follows from it: replay takes them as they are
+    {
+        Record.REFUSED,
+        Record.TOLD,
+        Record.DELIVERY,
+        Record.TROUBLE,
+        Record.HEAD,
+        Record.SNAPSHOT,
+        Record.INPUT,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

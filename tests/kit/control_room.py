@@ -14,10 +14,11 @@ from controller.falling import Falling
 from controller.hearing import Heard, Hearing
 from controller.lane import Lane
 from controller.ordering import Ordering
-from controller.record.journal import Former, Journal
+from controller.record.journal import Former, Journal, Spare
 from controller.recovery import open_room
 from controller.refusals import Refusals
 from controller.room import Room
+from controller.spread import Spread
 from controller.upkeep import Upkeep
 from controller.watchdog import Watchdog
 from cython_ext import Cause, Level, Reason, Trouble, topics
@@ -103,8 +104,16 @@ class FakeNode:
 class ControlRoom:
     """The controller's logic on a journal in `path`, driven by hand; `restart` opens it again from the journal."""
 
-    def __init__(self, path: Path, plan: SignedPlan | None = None, clock: ManualClock | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: SignedPlan | None = None,
+        clock: ManualClock | None = None,
+        *,
+        spare: Spare | None = None,
+    ) -> None:
         self.path = path
+        self.spare: Spare | None = spare
         self.plan = plan or signed(with_keys())
         self.clock = clock or ManualClock()
         self.broker = MemoryBroker()
@@ -125,13 +134,14 @@ class ControlRoom:
                 key=keys[Mode.LIVE],
                 new_id=new_id,
                 former=former,
+                spare=self.spare,
                 controller=CONTROLLER,
             )
 
         def room(journal: Journal) -> Room:
             return Room(signed=self.plan, journal=journal, keys=keys, clock=clock, entropy=self._random.randbytes)
 
-        found = open_room(self.path, None, journal, room)
+        found = open_room(self.path, self.spare.path if self.spare else None, journal, room)
         self.room, self.recovered, self.aside = found.room, found.rows, found.aside
         self.journal = self.room.journal
         self.recovered_state = self.room.pack()
@@ -142,10 +152,11 @@ class ControlRoom:
         self.falling = Falling(self.room, self.ordering, self.deciding)
         self.falling.resume()
         self.acting = Acting(self.room, self.ordering, self.deciding)
-        self.hearing = Hearing(self.room, self.ordering, self.deciding)
+        self.spread = Spread(self.room, lambda: 0.5)
+        self.hearing = Hearing(self.room, self.ordering, self.deciding, wants=self.spread.want)
         self.watchdog = Watchdog(self.room, self.deciding)
         connector = self.broker.connector()
-        self.lane = Lane(self.room, self.hearing, self.refusals, connector=connector, jitter=lambda: 0.5)
+        self.lane = Lane(self.room, self.hearing, self.refusals, self.spread, connector=connector, jitter=lambda: 0.5)
         self.room.notify = self.lane.wake
         self.upkeep = Upkeep(
             self.room,
