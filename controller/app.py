@@ -203,10 +203,11 @@ class _Controller:
 
     # What flows between the parts.
 
-    async def _tell(self, change: AlarmChange | SirenNotice) -> None:
-        if self._history is not None and isinstance(change, AlarmChange):
+    async def _tell(self, change: AlarmChange | SirenNotice) -> bool:
+        durable = await self._dispatcher.tell(change)
+        if durable and self._history is not None and isinstance(change, AlarmChange):
             self._history.alarm(change)
-        await self._dispatcher.tell(change)
+        return durable
 
     async def _delivered(self, delivery: Delivery) -> None:
         row = self._journal.append(Record.DELIVERY, list(astuple(delivery)))

@@ -83,7 +83,7 @@ class Fold:
         if event.ledger != node.ledger and event.ledger not in node.sequences:
             node.ledger, node.head = event.ledger, 0  # the newest ledger is the one first heard of last
         if event.ledger == node.ledger and event.seq > node.head:
-            node.head, node.plan = event.seq, event.plan
+            node.head, node.plan, node.plan_version = event.seq, event.plan, envelope.plan_version
             node.rebooted(envelope.boot)
 
     def _transition(
@@ -127,7 +127,8 @@ class Fold:
         self, node: Node, envelope: Envelope, state: State, data: bytes, *, mode: Mode, now_us: int, now_ns: int
     ) -> list[Folded]:
         """A state report that is newer than the last: the points' words that it changes, or makes live."""
-        node.state_counter, node.heard_us, node.plan = envelope.counter, now_us, state.plan
+        node.state_counter, node.heard_us = envelope.counter, now_us
+        node.plan, node.plan_version = state.plan, envelope.plan_version
         node.rebooted(envelope.boot)
         node.stated = True
         node.ledger, node.head = state.ledger, state.head

@@ -64,7 +64,7 @@ class Hearing:
         heard: Callable[[str, TransitionData, int], None] = lambda _node, _data, _at_us: None,
         wants: Callable[[Node, Want], None] = lambda _node, _want: None,
     ) -> None:
-        """`heard` takes each transition (node, data, UTC microseconds) to the history; it never waits. `wants` is told what a node
+        """`heard` takes each transition (node, data, UTC microseconds) to the history and never waits; `wants` takes what a node
         wants of the plan.
         """
         self._room = room

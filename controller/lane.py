@@ -22,6 +22,7 @@ from lanes.orders import Ack, Beat
 from .hearing import Heard, Hearing, Owed
 from .refusals import Refusals
 from .room import Outgoing, Room
+from .spread import Spread
 
 log = logging.getLogger("bucium.controller")
 
@@ -59,11 +60,19 @@ class Lane:
     """Runs until cancelled. `jitter` gives numbers in [0, 1)."""
 
     def __init__(
-        self, room: Room, hearing: Hearing, refusals: Refusals, *, connector: Connector, jitter: Callable[[], float]
+        self,
+        room: Room,
+        hearing: Hearing,
+        refusals: Refusals,
+        spread: Spread,
+        *,
+        connector: Connector,
+        jitter: Callable[[], float],
     ) -> None:
         self._room = room
         self._hearing = hearing
         self._refusals = refusals
+        self._spread = spread
         self._connector = connector
         self._jitter = jitter
         self._group = room.plan.group
@@ -73,7 +82,7 @@ class Lane:
         self._unacked: list[Message] = []  # reports whose PUBACK waits for the commit
         self._sending = asyncio.Semaphore(SENDING_MAX)
         self.connected = False
-        self.counts = {"connects": 0, "reports": 0, "acks": 0, "orders": 0, "beats": 0, "dropped": 0}
+        self.counts = {"connects": 0, "reports": 0, "acks": 0, "orders": 0, "beats": 0, "pieces": 0, "dropped": 0}
 
     def wake(self) -> None:
         """Something may wait to go out."""
@@ -111,10 +120,12 @@ class Lane:
             self._room.trouble("broker-lost", "alarm", False)
             self._room.outgoing.clear()  # every order that is unanswered is due again, as it stands now
             self._room.fold.activations.all_due()
+            self._spread.reconnected()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive(link), name="lane.receive")
                 group.create_task(self._send(link, group), name="lane.send")
                 group.create_task(self._beat(link), name="lane.beat")
+                group.create_task(self._spread_plan(link), name="lane.plan")
 
     # In.
 
@@ -150,7 +161,7 @@ class Lane:
         if heard in (Heard.TAKEN, Heard.AGAIN, Heard.UNUSABLE):
             self.counts["reports"] += 1
             return True
-        if heard not in (Heard.STALE, Heard.GAPS):  # QoS 1 itself repeats
+        if heard not in (Heard.STALE, Heard.GAPS, Heard.ASKED):  # QoS 1 itself repeats
             self._refusals.count(heard, topic.node)
         return False
 
@@ -194,6 +205,20 @@ class Lane:
                 await self._start(group, self._order(link, outgoing))
             for node, ack in acks:
                 await self._start(group, self._ack(link, node, ack))
+
+    async def _spread_plan(self, link: Link) -> None:
+        """Pieces of the plan, one publish at a time: orders, acks and beats have all other places."""
+        spread, clock = self._spread, self._room.clock
+        while True:
+            spread.news.clear()
+            for node, data in spread.due(clock.monotonic_ns()):
+                await link.publish(topics.order(self._group, node), data, qos=1)
+                self.counts["pieces"] += 1
+            try:
+                async with asyncio.timeout(spread.rest_s(clock.monotonic_ns())):
+                    await spread.news.wait()
+            except TimeoutError:
+                continue
 
     async def _start(self, group: asyncio.TaskGroup, sending: Coroutine[Any, Any, None]) -> None:
         await self._sending.acquire()

@@ -51,6 +51,7 @@ class Node:
     heard_ns: int | None = None
     lead_ns: int | None = None  # the largest (node's monotonic − ours) of this boot
     stated: bool = False  # a state report of this boot has come
+    plan_version: int = 0  # of `plan`; 0: not heard in this process's life
 
     def hear(self, boot: bytes, monotonic_ns: int, now_ns: int) -> int | None:
         """Note a message of the node; its age in nanoseconds, or None while that cannot be known."""
@@ -88,11 +89,23 @@ class Registry:
     """The nodes and sirens of the plan, by id."""
 
     def __init__(self, signed: SignedPlan) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.sirens: dict[str, SirenView] = {}
+        self.replan(signed)
+
+    def replan(self, signed: SignedPlan) -> None:
+        """Another plan: what is known of those that it names too is kept."""
         plan = signed.plan
         names = {point.node for point in plan.points} | {siren.node for siren in plan.sirens}
         names |= {signer.id for signer in plan.roster if signer.role is Role.NODE}
-        self.nodes = {name: Node(name) for name in sorted(names)}
-        self.sirens = {siren.id: SirenView(siren.id, siren.node) for siren in plan.sirens}
+        self.nodes = {name: self.nodes.get(name) or Node(name) for name in sorted(names)}
+        known = {view.id: view for view in self.sirens.values()}
+        self.sirens = {
+            siren.id: known[siren.id]
+            if siren.id in known and known[siren.id].node == siren.node
+            else SirenView(siren.id, siren.node)
+            for siren in plan.sirens
+        }
         self._siren_ids = tuple(siren.id for siren in plan.sirens)
 
     def siren_rows(self, node: str, rows: Iterable[SirenState], now_us: int) -> None:
