@@ -35,7 +35,9 @@ from .report.reporter import Reporter
 from .sense.judge import Judge
 from .sense.sampler import Sampler, Source, sources
 from .siren.orderstore import OrderStore
+from .siren.readiness import readiness_line
 from .siren.reflex import Reflex
+from .siren.restating import Restating
 from .siren.sirens import Sirens
 from .telemetry.telemetry import Telemetry
 from .troubles import Troubles
@@ -325,6 +327,7 @@ class _Node:
         loops = (
             ("writing", _watch(self._writer)),
             ("sirens", self._sirens.run()),
+            ("restating", Restating(self._sirens.states, self._lane.say_state).run()),
             ("reflex", self._reflex.run()),
             ("judge", self._judge.run()),
             ("lane", self._lane.run()),
@@ -380,6 +383,7 @@ class _Node:
             NodeMetric.CLOCK_ERROR: quality.error_ms,
             NodeMetric.PLAN_VERSION: signed.plan.version,
             NodeMetric.PLAN_SHA256: signed.digest.hex(),
+            NodeMetric.SIRENS: readiness_line(signed.plan, self._sirens.states()),
         }
 
 

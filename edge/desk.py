@@ -16,6 +16,7 @@ from .report.lane import Lane
 from .report.ledgers import Ledgers
 from .report.reporter import Reporter
 from .sense.judge import Judge
+from .siren.readiness import shown
 from .siren.sirens import Sirens
 from .troubles import Troubles
 
@@ -99,6 +100,7 @@ class Desk:
                     "order_epoch": state.order_epoch,
                     "hold_s": state.hold_s,
                     "trouble": int(state.trouble),
+                    **shown(state),
                 }
                 for state in self.sirens.states()
             ],

@@ -33,6 +33,7 @@ class NodeMetric(StrEnum):
     CLOCK_ERROR = "Clock/Error ms"
     PLAN_VERSION = "Plan/Version"
     PLAN_SHA256 = "Plan/SHA-256"
+    SIRENS = "Sirens/Readiness"  # "quay ready; school degraded mains door": each siren's id, answer and reasons
     BACKLOG_SAMPLES = "Backlog/Samples"  # kept and not yet sent, about
     BACKLOG_THINNED = "Backlog/Thinned"  # given up since the start for their interval's lowest, highest and last
     BACKLOG_LOST = "Backlog/Lost"  # given up since the start without trace
@@ -48,6 +49,7 @@ NODE_METRICS: Final = {
     NodeMetric.CLOCK_ERROR: DataType.INT64,
     NodeMetric.PLAN_VERSION: DataType.INT64,
     NodeMetric.PLAN_SHA256: DataType.STRING,
+    NodeMetric.SIRENS: DataType.STRING,
     NodeMetric.BACKLOG_SAMPLES: DataType.INT64,
     NodeMetric.BACKLOG_THINNED: DataType.INT64,
     NodeMetric.BACKLOG_LOST: DataType.INT64,

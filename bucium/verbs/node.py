@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from bucium.output import emit, say, table
-from bucium.verbs.siren import troubles
+from bucium.verbs.siren import readiness, troubles
 from lanes.control import ask
 
 app: Final = typer.Typer(name="node", help="A node, seen from itself.", no_args_is_help=True)
@@ -43,10 +43,10 @@ def status(socket: Socket = SOCKET, as_json: Json = False) -> None:
     say(f"ledger      {ledger['id']}, {ledger['head']} events, {ledger['unacked']} not acknowledged")
     table("points", ("id", "level", "value", "unit", "trouble"), [_point(row) for row in points])
     sirens = [
-        (s["id"], s["stage"], f"{s['hold_s']} s" if s["hold_s"] else "", troubles(s["trouble"]))
+        (s["id"], readiness(s), s["stage"], f"{s['hold_s']} s" if s["hold_s"] else "", troubles(s["trouble"]))
         for s in found["sirens"]
     ]
-    table("sirens", ("id", "stage", "held by a stop", "trouble"), sirens)
+    table("sirens", ("id", "readiness", "stage", "held by a stop", "trouble"), sirens)
     table("troubles", ("code", "subject"), [(t["code"], t["subject"]) for t in found["troubles"]])
 
 

@@ -64,6 +64,12 @@ def _trouble(siren: dict[str, Any]) -> str:
     return ", ".join(filter(None, ("node silent" if siren["node_silent"] else "", words)))
 
 
+def readiness(siren: dict[str, Any]) -> str:
+    """Whether it could sound, and why not."""
+    why = ", ".join(siren["reasons"])
+    return str(siren["ready"]).replace("-", " ") + (f": {why}" if why else "")
+
+
 def troubles(bits: int) -> str:
     """A siren's trouble bits in words."""
     return ", ".join(one.name.lower().replace("_", " ") for one in SirenTrouble if one & bits and one.name)

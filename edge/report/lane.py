@@ -98,6 +98,10 @@ class Lane:
         self._hearing.replan(signed.plan)
         self._state_wanted.set()
 
+    def say_state(self) -> None:
+        """What is true now has changed in a way that no event tells."""
+        self._state_wanted.set()
+
     def ask(self) -> None:
         """A piece of a plan has come, or nothing more of it is wanted: say so, or say under which plan we judge."""
         self._asking.set()
