@@ -44,6 +44,8 @@ class Node(Protocol):
 
     def __iter__(self) -> Iterator[Any]: ...
 
+    def __getitem__(self, at: int, /) -> Any: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -91,6 +93,8 @@ def parse(data: bytes) -> etree._Element | Fault:
     return root
 
 
+_NAME: Final = PREFIX + "valueName"
+_VALUE: Final = PREFIX + "value"
 _XSI: Final = "{http://www.w3.org/2001/XMLSchema-instance}"
 
 
@@ -136,7 +140,8 @@ def _form(parent: Node, table: Table) -> Iterator[Fault]:
             reached = at
         counts[at] += 1
         if isinstance(rule, str):
-            yield from _form(child, TABLES[rule])
+            if rule != "pair" or not _plain_pair(child):
+                yield from _form(child, TABLES[rule])
             continue
         if child.attrib:
             yield from _attributes(child)
@@ -147,6 +152,20 @@ def _form(parent: Node, table: Table) -> Iterator[Fault]:
     for count, row in zip(counts, table.rows, strict=True):
         if not row[1] <= count <= row[2]:
             yield Fault("form", f"{table.name} has {count} {row[0]}")
+
+
+def _plain_pair(pair: Node) -> bool:
+    """Whether this is a valueName with a value and nothing else: most of what a message has, and so the short way for it."""
+    if len(pair) != 2 or pair.attrib or not _blank(pair.text):
+        return False
+    name, value = pair
+    return (
+        name.tag == _NAME
+        and value.tag == _VALUE
+        and not (name.attrib or value.attrib or len(name) or len(value))
+        and _blank(name.tail)
+        and _blank(value.tail)
+    )
 
 
 def _blank(text: str | None) -> bool:
@@ -200,7 +219,9 @@ def _info_rules(facts: dict[str, str], info: Node, alert: dict[str, str], now_us
     elif now_us is not None and alert["msgType"] in ("Alert", "Update"):
         yield Fault("expires", "a message that is published says when it expires")
     for parameter in _children(info, "parameter"):
-        yield from _awareness_rules(_facts(parameter), facts["severity"])
+        name = parameter[0]
+        if name.tag != _NAME or (name.text or "").startswith("awareness_"):
+            yield from _awareness_rules(_facts(parameter), facts["severity"])
     for area in _children(info, "area"):
         yield from _area_rules(area)
 

@@ -1,24 +1,40 @@
 """The channels that a configuration asks for."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from cython_ext import Clock, ConfigError
 from lanes.store import Runner
 
 from . import Channel
+from .cappush import CapPush
+from .feed import Feed
 from .files import Files
-from .settings import FilesSettings, WebhookSettings
+from .settings import AtomSettings, CapPushSettings, ChannelSettings, FilesSettings, WebhookSettings
 from .webhook import Webhook
 
 
 def channels_of(
-    settings: Sequence[WebhookSettings | FilesSettings], *, clock: Clock, runner: Runner
+    settings: Sequence[ChannelSettings], *, clock: Clock, runner: Runner, data: Path, sender: str
 ) -> tuple[Channel, ...]:
-    """One channel for each `[[dispatch]]`; ConfigError when two share a name, or a secret or folder cannot be used."""
+    """One channel for each `[[dispatch]]`; ConfigError when two share a name, or a secret or folder cannot be used.
+
+    `data`: the folder for what a channel must keep; `sender`: who speaks, as CAP says it.
+    """
     names = [each.name for each in settings]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ConfigError(f"two [[dispatch]] channels are called {min(twice)!r}; give each its own name")
-    return tuple(
-        Webhook(each, clock) if isinstance(each, WebhookSettings) else Files(each, runner) for each in settings
-    )
+
+    def channel_of(each: ChannelSettings) -> Channel:
+        match each:
+            case WebhookSettings():
+                return Webhook(each, clock, runner)
+            case CapPushSettings():
+                return CapPush(each, runner)
+            case AtomSettings():
+                return Feed(each, path=data / "feed.db", sender=sender, clock=clock, runner=runner)
+            case FilesSettings():
+                return Files(each, runner)
+
+    return tuple(channel_of(each) for each in settings)

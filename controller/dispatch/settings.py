@@ -102,7 +102,49 @@ class FilesSettings(Settings):
         return True
 
 
-ChannelSettings = Annotated[WebhookSettings | FilesSettings, Field(discriminator="kind")]
+class CapPushSettings(Settings):
+    """Posts signed CAP to another centre's endpoint."""
+
+    kind: Literal["cap"] = Field(description="posts signed CAP to another centre's endpoint")
+    name: Id = Field(description="how logs, receipts and troubles call this channel")
+    url: Url = Field(description="the endpoint, e.g. https://centre.example/cap/in/balti")
+    ca: Path | None = Field(None, description="PEM of the endpoint's CA: then only that one counts, no public one")
+    certificate: Path | None = Field(None, description="our client certificate, PEM, where the endpoint asks for one")
+    key: Path | None = Field(None, description="its key, PEM, mode 0600")
+    timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one delivery")
+    insecure: bool = Field(False, description="true: allow http:// beyond this machine; the signature still holds")
+
+    @property
+    def carries_cap(self) -> bool:
+        return True
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and not self.insecure and not loopback(parts.hostname or ""):
+            raise ValueError(f"channel {self.name!r}: use https://, or say insecure = true")
+        if (self.ca or self.certificate) and parts.scheme != "https":
+            raise ValueError(f"channel {self.name!r}: ca and certificate are for https:// addresses")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError(f"channel {self.name!r}: certificate and key belong together")
+        return self
+
+
+class AtomSettings(Settings):
+    """Publishes CAP in the Atom feed of the `[listener]`."""
+
+    kind: Literal["atom"] = Field(description="publishes CAP in the Atom feed of the [listener]")
+    name: Id = Field("atom", description="how logs, receipts and troubles call this channel")
+    title: Line = Field("CAP", min_length=1, description="the feed's title")
+
+    @property
+    def carries_cap(self) -> bool:
+        return True
+
+
+ChannelSettings = Annotated[
+    WebhookSettings | FilesSettings | CapPushSettings | AtomSettings, Field(discriminator="kind")
+]
 
 
 def loopback(host: str) -> bool:

@@ -20,7 +20,6 @@ from controller.dispatch import Answer, Channel, Delivery, Message, Outcome, cap
 from controller.dispatch.cap import Author, identifier_of
 from controller.dispatch.channels import channels_of
 from controller.dispatch.dispatcher import Dispatcher
-from controller.dispatch.outbox import Outbox
 from controller.dispatch.settings import CapSettings, FilesSettings, WebhookSettings
 from cython_ext import ConfigError, Hazard, Level, SystemClock
 from lanes.identity import AlarmId, EventKey
@@ -378,31 +377,6 @@ def test_a_channel_taken_from_the_configuration_is_given_up_aloud(tmp_path: Path
     run_clocked(main)
 
 
-def test_a_full_disk_is_trouble_and_the_change_is_told_when_there_is_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk = Desk()
-    real = Outbox.tell
-    full = [True, True, True]
-
-    def tell(self: Outbox, *args: object) -> object:
-        if full:
-            full.pop()
-            raise apsw.FullError("database or disk is full")
-        return real(self, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Outbox, "tell", tell)
-
-    async def main(clock: ManualClock) -> None:
-        async with world(tmp_path / "o.db", clock, desk) as w:
-            await w.dispatcher.tell(change())
-            assert await w.dispatcher.settled(10)
-            assert [(code, on) for code, on, _ in w.troubles] == [("dispatch-disk", True), ("dispatch-disk", False)]
-
-    run_clocked(main)
-    assert len(desk.seen) == 1
-
-
 def test_delivered_bodies_leave_the_disk_and_old_chains_are_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     desk = Desk()
@@ -491,7 +465,7 @@ async def test_over_real_sockets_and_files_with_a_receiver_that_fails_in_every_w
         clock = SystemClock()
         dispatcher = Dispatcher(
             AUTHOR,
-            channels_of(configured, clock=clock, runner=disk),
+            channels_of(configured, clock=clock, runner=disk, data=tmp_path, sender=SETTINGS.sender),
             path=tmp_path / "o.db",
             clock=clock,
             runner=runner,
@@ -527,4 +501,4 @@ async def test_over_real_sockets_and_files_with_a_receiver_that_fails_in_every_w
 def test_two_channels_of_one_name_are_refused(tmp_path: Path) -> None:
     one = FilesSettings(kind="files", name="a", folder=tmp_path)
     with pytest.raises(ConfigError, match="its own name"):
-        channels_of((one, one), clock=ManualClock(), runner=run_here)
+        channels_of((one, one), clock=ManualClock(), runner=run_here, data=tmp_path, sender="a@b")

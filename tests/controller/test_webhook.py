@@ -75,7 +75,7 @@ def test_the_published_vector() -> None:
         (Mood.FAILING, 429, False, False, "429"),
         (Mood.FAILING, 422, False, True, "422"),
         (Mood.REDIRECT, 302, False, False, "302"),
-        (Mood.DOWN, 0, False, False, "no-connection: ConnectError"),
+        (Mood.DOWN, 0, False, False, "no-connection: ConnectionRefusedError"),
         (Mood.CUT, 0, False, False, "no-connection: RemoteProtocolError"),
         (Mood.HALF_OPEN, 0, False, False, "timeout"),
         (Mood.SLOW, 0, False, False, "timeout"),
