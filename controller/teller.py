@@ -1,7 +1,7 @@
 """Carries what changed in the alarms and sirens to dispatch and history, each change once it is durable; remembers what was told.
 
-A change that was not told when the program stopped is told again at the next start: dispatch knows it by its content. Sirens
-never wait for this.
+A change that was not told when the program stopped is told again at the next start: dispatch knows it by its content. So is one
+that dispatch has only in memory, since its disk takes nothing, until that is durable. Sirens never wait for this.
 """
 
 import asyncio
@@ -13,16 +13,19 @@ from .notices import SirenNotice
 from .room import Room
 
 TELL_MAX: Final = 500  # changes told together: dispatch writes so many in one commit
+AGAIN_S: Final = 5.0  # until what is not durable is told again
 
 
 class Teller:
-    """Runs until cancelled."""
+    """Runs until cancelled. `tell` says whether what it took up is durable."""
 
-    def __init__(self, room: Room, tell: Callable[[AlarmChange | SirenNotice], Awaitable[None]]) -> None:
+    def __init__(self, room: Room, tell: Callable[[AlarmChange | SirenNotice], Awaitable[bool]]) -> None:
         self._room = room
         self._tell = tell
         self._wake = asyncio.Event()
         self._wake.set()
+        self._again: set[int] = set()  # taken up, and to be told again
+        self._again_at = 0.0  # when, by the loop's clock
 
     def wake(self) -> None:
         """There may be something to tell."""
@@ -30,11 +33,25 @@ class Teller:
 
     async def run(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._room.untold:
-                batch = list(self._room.untold.items())[:TELL_MAX]
+            await self._pause()
+            while batch := self._fresh():
                 await self._room.journal.durable()
-                await asyncio.gather(*(self._tell(change) for _, change in batch))
-                for seq, _ in batch:
-                    self._room.told(seq)
+                durable = await asyncio.gather(*(self._tell(change) for _, change in batch))
+                for (seq, _), kept in zip(batch, durable, strict=True):
+                    if kept:
+                        self._room.told(seq)
+                    else:
+                        self._again.add(seq)
+                        self._again_at = asyncio.get_running_loop().time() + AGAIN_S
+
+    def _fresh(self) -> list[tuple[int, AlarmChange | SirenNotice]]:
+        return [(seq, change) for seq, change in self._room.untold.items() if seq not in self._again][:TELL_MAX]
+
+    async def _pause(self) -> None:
+        """Until there is something to tell, or to tell again."""
+        try:
+            async with asyncio.timeout_at(self._again_at if self._again else None):
+                await self._wake.wait()
+        except TimeoutError:
+            self._again.clear()
+        self._wake.clear()

@@ -3,12 +3,15 @@
 Written beside, synced, renamed, the folder synced: a power cut leaves the old number or the new one.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Final
 
 from .sparkplug import BDSEQ_COUNT, TIMESTAMP_MAX
 from .store import Runner
+
+log = logging.getLogger("bucium.lanes")
 
 SIZE_MAX: Final = 32  # bytes; a file that is longer is not ours
 
@@ -43,15 +46,23 @@ class BdSeqFile:
 
 
 class StateTimeFile:
-    """A StateTimeStore in a file."""
+    """A StateTimeStore in a file. While the disk refuses it goes on in memory: telemetry is never a reason to stop."""
 
     def __init__(self, path: Path, run: Runner) -> None:
+        self._path = path
         self._file = CounterFile(path, run)
+        self._last = -1
 
     async def advance(self, now_ms: int) -> int:
-        last = await self._file.read()
-        following = now_ms if last is None else max(now_ms, last + 1)
-        await self._file.write(following)
+        try:
+            last = await self._file.read()
+        except OSError:
+            last = None
+        following = self._last = max(now_ms, self._last + 1, 0 if last is None else last + 1)
+        try:
+            await self._file.write(following)
+        except OSError as error:
+            log.warning("state-time.not-kept path=%s error=%s", self._path, error.strerror)
         return following
 
 

@@ -15,7 +15,8 @@ from cython_ext import NS_PER_S, Clock
 from lanes.store import Runner
 
 from . import Answer, Channel, Delivery, Message, Outcome, ReceiptSink, TroubleSink, gate
-from .outbox import Lost, Outbox
+from .keeping import Keeping
+from .outbox import Lost
 
 BATCH: Final = 64  # messages read from disk at once: a megabyte or so
 PARALLEL: Final = 8  # deliveries side by side: 5,000 alarms in 30 s at 48 ms each
@@ -40,7 +41,7 @@ class Courier:
     def __init__(
         self,
         channel: Channel,
-        outbox: Outbox,
+        outbox: Keeping,
         *,
         clock: Clock,
         runner: Runner,

@@ -1,17 +1,15 @@
 """The dispatcher: takes every change of an alarm, makes it durable, and sets the couriers going.
 
-`tell` returns when the message is on disk, so the alarm path need not wait for it: sirens are ordered first, and a change that
-was not yet told when the program stopped is told again at the next start (the outbox knows it by its identifier).
+`tell` returns when the message will be delivered, so the alarm path need not wait for it: sirens are ordered first, and a change
+that was not yet told when the program stopped is told again at the next start (the outbox knows it by its identifier). When the
+disk takes nothing, messages are delivered from memory (keeping.py), and their changes are told again until they are durable.
 Give it a runner of its own: it then never queues behind, or before, the journal's commits.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final
-
-import apsw
 
 from cython_ext import Clock
 from lanes.store import Runner
@@ -21,10 +19,11 @@ from ..notices import SirenNotice
 from . import Channel, Delivery, Outcome, ReceiptSink, TroubleSink
 from .cap import Author
 from .courier import Courier, Entropy
-from .outbox import PARCELS_MAX, Lost, Outbox, Told
+from .keeping import Keeping
+from .outbox import PARCELS_MAX, Lost, Told
 
 RENEW_EVERY_S: Final = 30.0  # how often messages are looked through for renewal; they last at least 600 s
-DISK_RETRY_S: Final = 1.0  # a full disk: people are making room
+DISK_RETRY_S: Final = 5.0  # a full disk: people are making room
 WRITE_MAX: Final = (
     50  # changes in one commit: about 0.15 s of XML, so that the first of a storm leave while the last are written
 )
@@ -47,7 +46,7 @@ class Dispatcher:
         parcels_max: int = PARCELS_MAX,
     ) -> None:
         self.author = author
-        self._outbox = Outbox(path, {channel.name: _wish(channel) for channel in channels}, parcels_max=parcels_max)
+        self._outbox = Keeping(path, {channel.name: _wish(channel) for channel in channels}, parcels_max=parcels_max)
         self._clock = clock
         self._runner = runner
         self._receipt = receipt
@@ -64,17 +63,20 @@ class Dispatcher:
             )
             for channel in channels
         }
-        self._pending: list[tuple[AlarmChange | SirenNotice, asyncio.Future[None]]] = []
+        self._pending: list[tuple[AlarmChange | SirenNotice, asyncio.Future[bool]]] = []
         self._arrived = asyncio.Event()
         self._invalid = False
-        self._unwritten: set[str] = set()  # what the disk did not take
+        self._refused = False  # the disk takes nothing
 
-    async def tell(self, change: AlarmChange | SirenNotice) -> None:
-        """Returns when the change is durable. Changes told at the same time share one commit. Needs `run`."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def tell(self, change: AlarmChange | SirenNotice) -> bool:
+        """Returns when the change is taken up: True when that is durable, False when only memory has it: tell it again later.
+
+        Changes told at the same time share one commit. Needs `run`.
+        """
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._pending.append((change, done))
         self._arrived.set()
-        await done
+        return await done
 
     async def pending(self) -> dict[str, int]:
         """How many messages each channel still has to take."""
@@ -99,6 +101,7 @@ class Dispatcher:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write())
                 group.create_task(self._renew())
+                group.create_task(self._tend())
                 for courier in self._couriers.values():
                     group.create_task(courier.run())
         finally:
@@ -111,45 +114,44 @@ class Dispatcher:
             await self._arrived.wait()
             batch = self._pending[:WRITE_MAX]
             changes = [change for change, _ in batch]
-            told = await self._commit("tell", partial(self._outbox.tell, self.author, changes, self._clock.wall_us()))
-            if told is None:
-                await asyncio.sleep(DISK_RETRY_S)
-                continue
+            told = await self._runner(self._outbox.tell, self.author, changes, self._clock.wall_us())
+            durable = not self._outbox.why
             del self._pending[: len(batch)]
             if not self._pending:
                 self._arrived.clear()
             self._wake()
             for _, done in batch:
                 if not done.done():
-                    done.set_result(None)
+                    done.set_result(durable)
+            self._look()
             await self._after(told)
 
     async def _renew(self) -> None:
         while True:
-            told = await self._commit("renew", partial(self._outbox.renew, self.author, self._clock.wall_us()))
-            if told is not None:
+            told = await self._runner(self._outbox.renew, self.author, self._clock.wall_us())
+            if told.identifiers:
                 self._wake()
-                await self._after(told)
+            await self._after(told)
             await asyncio.sleep(RENEW_EVERY_S)
+
+    async def _tend(self) -> None:
+        """From memory back to the disk, when it takes things again."""
+        while True:
+            await asyncio.sleep(DISK_RETRY_S)
+            if self._outbox.why:
+                await self._runner(self._outbox.back)
+            self._look()
+
+    def _look(self) -> None:
+        """Tell whether the disk takes things."""
+        why = self._outbox.why
+        if bool(why) != self._refused:
+            self._refused = bool(why)
+            self._trouble("dispatch-disk", self._refused, why)
 
     def _wake(self) -> None:
         for courier in self._couriers.values():
             courier.wake()
-
-    async def _commit(self, what: str, write: Callable[[], Told]) -> Told | None:
-        """Write to disk; None, with Trouble, when the disk does not take it. A damaged or foreign file is a bug and raises."""
-        was = bool(self._unwritten)
-        try:
-            told = await self._runner(write)
-        except (apsw.FullError, apsw.IOError, apsw.BusyError) as error:
-            self._unwritten.add(what)
-            if not was:
-                self._trouble("dispatch-disk", True, str(error)[:48])
-            return None
-        self._unwritten.discard(what)
-        if was and not self._unwritten:
-            self._trouble("dispatch-disk", False, "")
-        return told
 
     async def _after(self, told: Told) -> None:
         if told.identifiers and bool(told.invalid) != self._invalid:

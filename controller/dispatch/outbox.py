@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import apsw
+
 from cython_ext import Level
 from lanes.store import open_store
 
@@ -26,6 +28,7 @@ from .siren import tell_of
 from .summary import summarise
 
 APPLICATION: Final = 0x42554F42  # "BUOB"
+MEMORY: Final = Path(":memory:")
 PARCELS_MAX: Final = 10_000  # a channel: F31's storm twice over, and a receiver away for weeks in a normal year
 CHAIN_MAX: Final = 200  # references in one message: an alarm renewed every 90 minutes for twelve days
 KEEP_US: Final = 7 * 86_400_000_000  # a delivered chain, so that a change told again is known
@@ -75,6 +78,22 @@ class Outbox:
 
     def close(self) -> None:
         self._db.close()
+
+    def copy(self) -> "Outbox":
+        """The same in memory, from where this one cannot be written."""
+        twin = Outbox(MEMORY, self._wants, parcels_max=self._parcels_max)
+        _copy(self._db, twin._db)
+        return twin
+
+    def become(self, other: "Outbox") -> None:
+        """Hold what `other` holds, on disk when it returns. apsw.Error: the disk does not take it.
+
+        The checkpoint rewrites and syncs what an earlier commit, whose sync failed, may have left only in the page cache.
+        """
+        _copy(other._db, self._db)
+        busy: Any = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy[0]:
+            raise apsw.BusyError("a reader holds the log")
 
     def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
         return self._db.execute(sql, values).fetchall()
@@ -255,6 +274,11 @@ class Outbox:
                 " AND NOT EXISTS(SELECT 1 FROM parcel WHERE number = ?1)",
                 (number,),
             )
+
+
+def _copy(source: apsw.Connection, to: apsw.Connection) -> None:
+    with to.backup("main", source, "main") as backup:
+        backup.step()
 
 
 def _key(change: AlarmChange) -> str:

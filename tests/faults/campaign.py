@@ -214,6 +214,8 @@ async def _lane(
             outcome.peaks_mib[kind] = max(outcome.peaks_mib.get(kind, 0.0), program.peak_kib / 1024)
     finally:
         await world.stop()
+        if keep is not None and lane.disk != "plain":
+            shutil.copytree(folder / "data", folder / "kept", ignore=shutil.ignore_patterns("*.img", "lost+found"))
         await world.unmount()
 
 

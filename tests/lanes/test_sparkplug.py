@@ -75,3 +75,11 @@ async def test_a_damaged_file_is_as_none(tmp_path, damage):
 async def test_a_disk_that_refuses_is_said(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         await CounterFile(tmp_path / "absent" / "n", run_here).write(1)
+
+
+async def test_state_time_goes_on_in_memory_while_the_disk_refuses(tmp_path):
+    store = StateTimeFile(tmp_path / "absent" / "state", run_here)
+    assert [await store.advance(now) for now in (1000, 1000)] == [1000, 1001]
+    (tmp_path / "absent").mkdir()
+    assert await store.advance(5) == 1002
+    assert await StateTimeFile(tmp_path / "absent" / "state", run_here).advance(5) == 1003

@@ -1,0 +1,95 @@
+"""The outbox in use: on disk; and in memory while the disk takes nothing (reliability.md F14, F15, F18).
+
+An alarm fails open: a full disk must not keep it from people. So when a write is refused the whole outbox goes on in memory, and
+deliveries with it. What was told only there is not durable: the journal goes on counting it as untold, so that after a crash it
+is told again, under the same identifier. Once the disk takes it the memory is written back, whole and synced, and all is durable.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import apsw
+
+from lanes.store import StoreError
+
+from ..alarm.changes import AlarmChange
+from ..notices import SirenNotice
+from . import Message
+from .cap import Author
+from .outbox import PARCELS_MAX, Lost, Outbox, Told
+
+UNWRITTEN: Final = (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.CantOpenError)
+R = TypeVar("R")
+
+
+class Keeping:
+    """Used as an Outbox is. Blocking; one caller at a time (a Runner). A damaged or foreign file is a bug and raises."""
+
+    def __init__(self, path: Path, wants: dict[str, Callable[[bool], bool]], *, parcels_max: int = PARCELS_MAX) -> None:
+        self._path, self._wants, self._parcels_max = path, wants, parcels_max
+        self._disk = self._open()
+        self._memory: Outbox | None = None
+        self.why = ""  # why it is in memory; empty: it is on disk
+
+    def _open(self) -> Outbox:
+        return Outbox(self._path, self._wants, parcels_max=self._parcels_max)
+
+    def close(self) -> None:
+        """What fails while closing was not promised."""
+        for outbox in (self._memory, self._disk):
+            if outbox is not None:
+                with suppress(apsw.Error):
+                    outbox.close()
+
+    def back(self) -> bool:
+        """Write back what is in memory, if the disk takes it; whether all is on disk now."""
+        if self._memory is None:
+            return True
+        with suppress(apsw.Error):
+            self._disk.close()  # opened anew: what a failed sync has left in a connection nobody knows
+        try:
+            self._disk = self._open()
+            self._disk.become(self._memory)
+        except UNWRITTEN as error:
+            self.why = str(error)[:48]
+            return False
+        except StoreError as error:
+            if not isinstance(error.__cause__, UNWRITTEN):
+                raise
+            self.why = str(error.__cause__)[:48]
+            return False
+        self._memory.close()
+        self._memory, self.why = None, ""
+        return True
+
+    def _do(self, act: Callable[[Outbox], R]) -> R:
+        if self._memory is not None:
+            return act(self._memory)
+        try:
+            return act(self._disk)
+        except UNWRITTEN as error:
+            self.why = str(error)[:48]
+            self._memory = self._disk.copy()
+            return act(self._memory)
+
+    # As Outbox has it.
+
+    def tell(self, author: Author, changes: Sequence[AlarmChange | SirenNotice], now_us: int) -> Told:
+        return self._do(lambda outbox: outbox.tell(author, changes, now_us))
+
+    def renew(self, author: Author, now_us: int) -> Told:
+        return self._do(lambda outbox: outbox.renew(author, now_us))
+
+    def due(self, channel: str, held: Iterable[int], limit: int) -> list[Message]:
+        return (self._memory or self._disk).due(channel, held, limit)
+
+    def done(self, channel: str, numbers: Sequence[int]) -> None:
+        self._do(lambda outbox: outbox.done(channel, numbers))
+
+    def pending(self) -> dict[str, int]:
+        return (self._memory or self._disk).pending()
+
+    def orphans(self) -> tuple[Lost, ...]:
+        return self._do(lambda outbox: outbox.orphans())
