@@ -1,6 +1,7 @@
 """The host on links: its STATE, what it asks for, what it knows; against our own node and against strangers."""
 
 import asyncio
+import contextlib
 import random
 
 import pytest
@@ -379,6 +380,15 @@ def test_names_that_were_never_born_make_room(monkeypatch):
     virtual(scenario)
 
 
+async def sampling_until(up: Uplink, clock: SystemClock, condition) -> None:
+    """A birth that the broker lost between two clients' first seconds is asked for again when data comes: so data comes."""
+    async with asyncio.timeout(60):
+        while not condition():
+            up.readings(RECORD.pack(clock.monotonic_ns(), 1.25, 0, 0, 0))
+            with contextlib.suppress(TimeoutError):
+                await until(condition, 1.0)
+
+
 async def test_on_a_real_broker_with_our_own_node(broker):
     def dial() -> MqttConnector:
         return MqttConnector(BrokerSettings(host="127.0.0.1", port=broker.port, timeout_s=5))
@@ -405,8 +415,8 @@ async def test_on_a_real_broker_with_our_own_node(broker):
     up.device_online("gauge")
     node = asyncio.create_task(up.run())
     running = asyncio.create_task(host.run())
-    await until(lambda: len(intake.events) == 2)
-    assert intake.kinds() == [EventKind.NODE_BORN, EventKind.DEVICE_BORN]
+    await sampling_until(up, clock, lambda: len(intake.events) >= 2)
+    assert intake.kinds()[:2] == [EventKind.NODE_BORN, EventKind.DEVICE_BORN]
     up.readings(RECORD.pack(clock.monotonic_ns(), 1.75, 0, 0, 0))
     await until(lambda: (0, 1.75, Status.OK) in intake.samples)
     host.rebirth("g", "n")
