@@ -147,7 +147,7 @@ class History:
         self._disk = disk
         self._entropy = entropy
         self._trouble = trouble
-        self._records: deque[tuple[bytes, int]] = deque()
+        self._records: deque[tuple[bytes, int, list[bytes]]] = deque()  # with the heads of their plan's points
         self._records_bytes = 0
         self._lines: deque[bytes] = deque()
         self._arrived = asyncio.Event()
@@ -158,7 +158,7 @@ class History:
         self.replan(plan)
 
     def replan(self, plan: Plan) -> None:
-        """From now on records count in this plan's points. Flush first (`run` does so each second)."""
+        """From now on records count in this plan's points."""
         self._heads = [
             line_protocol.head("bucium_reading", {"point": p.id, "node": p.node, "hazard": p.hazard, "unit": p.unit})
             for p in plan.points
@@ -169,10 +169,10 @@ class History:
 
     def readings(self, records: bytes, wall_offset_us: int) -> None:
         """Packed records as the Panel reads them. `wall_offset_us` + record time in µs = UTC microseconds."""
-        self._records.append((records, wall_offset_us))
+        self._records.append((records, wall_offset_us, self._heads))
         self._records_bytes += len(records)
         while self._records_bytes > RECORDS_MAX:
-            oldest, _ = self._records.popleft()
+            oldest, *_ = self._records.popleft()
             self._records_bytes -= len(oldest)
             self.overrun += len(oldest) // RECORD.size
 
@@ -246,10 +246,10 @@ class History:
         self._records.clear()
         self._lines.clear()
         self._records_bytes = 0
-        shed = await self._change(self._write, records, lines, self._heads)
+        shed = await self._change(self._write, records, lines)
         if shed is None:  # kept in memory, within its bound
             self._records.extendleft(reversed(records))
-            self._records_bytes += sum(len(data) for data, _ in records)
+            self._records_bytes += sum(len(data) for data, *_ in records)
             self._lines.extendleft(reversed(lines))
             return
         self._say("history-shed", shed > 0)
@@ -266,9 +266,9 @@ class History:
         self._say("history-disk", False)
         return result
 
-    def _write(self, records: list[tuple[bytes, int]], lines: list[bytes], heads: list[bytes]) -> int:
+    def _write(self, records: list[tuple[bytes, int, list[bytes]]], lines: list[bytes]) -> int:
         """In the disk's thread: readings into lines, all into the spool. Returns the lines shed."""
-        readings = [line for data, offset_us in records for line in _lines_of(data, offset_us, heads) if line]
+        readings = [line for data, offset_us, heads in records for line in _lines_of(data, offset_us, heads) if line]
         batches = [
             (kind, all_lines[at : at + BATCH_LINES])
             for kind, all_lines in ((Kind.TELEMETRY, readings), (Kind.TRANSITION, lines))
@@ -330,7 +330,11 @@ class History:
 def _lines_of(records: bytes, offset_us: int, heads: list[bytes]) -> list[bytes]:
     """A line for each record of a point that the plan has."""
     return [
-        line_protocol.line(heads[point], {"value": value, "status": status}, offset_us + at_ns // 1000)
-        for at_ns, value, point, status, _ in RECORD.iter_unpack(records)
+        line_protocol.line(
+            heads[point],
+            {"value": value, "status": status} | ({"thinned_s": thinned_s} if thinned_s else {}),
+            offset_us + at_ns // 1000,
+        )
+        for at_ns, value, point, status, thinned_s in RECORD.iter_unpack(records)
         if point < len(heads)
     ]

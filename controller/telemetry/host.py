@@ -78,6 +78,12 @@ class Host:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
 
+    def replan(self, resolve: Resolve) -> None:
+        """Other points, or in another order: what is born is bound to them anew."""
+        self._resolve = resolve
+        for node in self.nodes.values():
+            node.replan(resolve)
+
     # -- for others ------------------------------------------------------------------------------------------------
 
     def rebirth(self, group: str, node: str) -> None:

@@ -9,14 +9,14 @@ A node that says nothing for two heartbeats is SUSPECT, whatever the broker beli
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cython_ext import WireError
 from cython_ext.payload import NUMBERS, UNIT, Metric, Payload, Value
 from cython_ext.topics import Verb
 from cython_ext.wire import decode, typed
-from cython_ext.wire_data import AliasTable, sequence
+from cython_ext.wire_data import sequence
 from lanes.sparkplug import BDSEQ, REBIRTH, SEQ_COUNT
 
 from .presence import BORN, TABLE, BornMetric, Cue, Data, Device, EventKind, Listener, NodeEvent, Presence, Resolve
@@ -69,6 +69,18 @@ class Node:
         if self.presence is not Presence.ONLINE:
             return True
         return bool(device) and not (device in self.devices and self.devices[device].online)
+
+    def replan(self, resolve: Resolve) -> None:
+        """Another plan: the metrics that were born feed the points that it says."""
+        self._resolve = resolve
+        for device in (self.own, *self.devices.values()):
+            metrics, device.table = device.metrics, Device("").table
+            device.metrics = tuple(replace(metric, point=self._point(device.name, metric)) for metric in metrics)
+            for born in device.metrics:
+                device.table.bind(born.alias, born.datatype, born.point, born.name)
+
+    def _point(self, device: str, metric: BornMetric) -> int | None:
+        return self._resolve(self.group, self.name, device, metric.name) if metric.datatype in NUMBERS else None
 
     # -- messages --------------------------------------------------------------------------------------------------
 
@@ -169,7 +181,7 @@ class Node:
         self.since_ms, self.heard_ns = self._wall_ms, self._now_ns
         self._cue(Cue.BIRTH)
         self._tell(EventKind.NODE_BORN)
-        self._give("", Verb.NBIRTH, payload, born.table, self._now_ns)
+        self._give(born, Verb.NBIRTH, payload, self._now_ns)
 
     def _device_birth(self, message: _Held) -> None:
         if message.device not in self.devices and len(self.devices) >= DEVICES_MAX:
@@ -182,7 +194,7 @@ class Node:
         device = self._born(Device(message.device), said, others)
         self.devices[message.device] = device
         self._tell(EventKind.DEVICE_BORN, message.device)
-        self._give(message.device, Verb.DBIRTH, message.payload, device.table, message.received_ns)
+        self._give(device, Verb.DBIRTH, message.payload, message.received_ns)
 
     def _born(self, device: Device, said: Payload, others: Mapping[str, Device]) -> Device:
         """`device` with the metrics of its birth, or WireError: a birth is taken whole or not at all."""
@@ -250,7 +262,7 @@ class Node:
         if device is None or not device.online:
             self._refuse("before_birth")
             return
-        self._give(message.device, Verb.DDATA, message.payload, device.table, message.received_ns)
+        self._give(device, Verb.DDATA, message.payload, message.received_ns)
 
     def _node_data(self, message: _Held) -> None:
         by_alias = {m.alias: m for m in self.own.metrics if m.alias is not None}
@@ -262,10 +274,11 @@ class Node:
             value = typed(metric, born.datatype)
             if born.name in self.facts and not metric.is_historical:
                 self.facts[born.name] = value
-        self._give("", Verb.NDATA, message.payload, self.own.table, message.received_ns)
+        self._give(self.own, Verb.NDATA, message.payload, message.received_ns)
 
-    def _give(self, device: str, verb: Verb, payload: bytes, table: AliasTable, received_ns: int) -> None:
-        self._listener.data(Data(self.group, self.name, device, verb, payload, table, received_ns))
+    def _give(self, device: Device, verb: Verb, payload: bytes, received_ns: int) -> None:
+        of = device.name, verb, payload, device.table, received_ns, device.metrics
+        self._listener.data(Data(self.group, self.name, *of))
 
     # -- time and our own link -------------------------------------------------------------------------------------
 

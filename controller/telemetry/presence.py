@@ -134,6 +134,7 @@ class Data:
     payload: bytes
     table: AliasTable
     received_ns: int
+    metrics: tuple[BornMetric, ...] = ()  # as they were born
 
 
 class Listener(Protocol):

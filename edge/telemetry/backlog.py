@@ -93,11 +93,13 @@ class Backlog:
         self._handed: deque[_Handed] = deque()
         self._over: set[Segment] = set()  # sent whole, and not yet known to have arrived
         self._session = 0
+        self._begun = True
         self._live_ns = 0
 
     def parted(self) -> None:
         """The session is over or begins anew: what is on its way may be lost."""
         self._session += 1
+        self._begun = True
         self._handed.clear()
         self._over.clear()
         self._segment, self._rows = None, (-1, [])
@@ -127,6 +129,9 @@ class Backlog:
             return PAUSE_S
         if wait_ns := self._pace.wait_ns(now_ns):
             return wait_ns / NS_PER_S
+        if self._begun:  # what the session before left in memory follows at once, not with the next write
+            self._begun = False
+            await self._keep.flush()
         if not self._keep.arrived.is_set():
             self._uplink.leave()
             return PAUSE_S

@@ -2,7 +2,7 @@
 
 Pure: times are monotonic nanoseconds. After each piece the broker is asked for a sign that it has all. What that takes beyond
 the shortest such way of this connection is the time the piece stood in the link's queue, where an alarm would stand behind it:
-below `SHORT_NS` the next piece is twice as large, beyond `LONG_NS` half as large. At 9.6 kbit/s that settles at 256 to 512
+below `SHORT_NS` the next piece is twice as large, beyond `LONG_NS` half as large. At 9.6 kbit/s that settles at 256
 bytes, so that an alarm waits less than half a second (issue 4: ≤ 1 s).
 """
 
@@ -13,7 +13,7 @@ from cython_ext import NS_PER_S
 PIECE_MIN: Final = 256  # bytes: ten samples; with MQTT, TCP and IP around them 0.35 s at 9.6 kbit/s
 PIECE_MAX: Final = 16_384
 SHORT_NS: Final = 150_000_000
-LONG_NS: Final = 450_000_000
+LONG_NS: Final = 350_000_000
 
 
 class Pace:

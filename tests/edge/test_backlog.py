@@ -1,6 +1,7 @@
 """Store and forward over a broker in memory, in virtual time: everything arrives, once it is known to have; live first."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from edge.telemetry.forward import Forward
 from edge.telemetry.session import Identity
 from edge.telemetry.uplink import Uplink
 from edge.troubles import Troubles
+from lanes.link import Connector, Message
 from lanes.sparkplug import NODE_METRICS, HostState, encode_state
 from lanes.store import run_here
 from tests.kit.broker import MemoryBroker
@@ -30,13 +32,21 @@ Said = tuple[str, int, float]
 class Node:
     """A node's telemetry, and everything that a host would have of it."""
 
-    def __init__(self, folder: Path, clock: ManualClock, broker: MemoryBroker, boot: bytes, primary: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: ManualClock,
+        broker: MemoryBroker,
+        boot: bytes,
+        primary: str = "",
+        connector: Connector | None = None,
+    ) -> None:
         self.clock, self.broker = clock, broker
         self.table = BirthTable(POINTS)
         self.up = Uplink(
             Identity("g", "n", primary),
             self.table,
-            connectors=[broker.connector()],
+            connectors=[connector or broker.connector()],
             store=MemoryBdSeq(),
             clock=clock,
             rng=random.Random(5),
@@ -63,7 +73,8 @@ class Node:
     def measure(self, value: float, point: int = 0, status: int = 0) -> None:
         at_ns = self.clock.monotonic_ns()
         self.up.readings(RECORD.pack(at_ns, value, point, status, 0))
-        self.measured.append((POINTS[point].name, self.clock.wall_us() // 1000, value))
+        at_ms = round(self.clock.wall_us() / 1000)
+        self.measured.append((POINTS[point].name, at_ms, value))
 
     async def go_on(self, seconds: int, first: float = 0.0) -> None:
         """Measure once a second."""
@@ -142,6 +153,78 @@ def test_live_values_are_not_delayed_by_the_past(tmp_path):
             assert arrived(broker, late=False)[-1][2] == 9000.0 + n
             await asyncio.sleep(0.95)
         assert node.forward.status()["sent"] > 1000
+        await node.end()
+
+    virtual(scenario)
+
+
+class SlowLine:
+    """A modem: what is handed over queues before it, whoever hands it over, and leaves at so many bytes a second."""
+
+    FRAME = 60  # MQTT, TCP and IP around a message
+    WAY_S = 0.1
+
+    def __init__(self, broker: MemoryBroker, bytes_per_s: float) -> None:
+        self.inner, self.bytes_per_s, self.free_s = broker.connector(), bytes_per_s, 0.0
+
+    def queue(self, size: int) -> float:
+        """Seconds until it has left and come to the broker."""
+        now_s = asyncio.get_running_loop().time()
+        self.free_s = max(now_s, self.free_s) + (size + self.FRAME) / self.bytes_per_s
+        return self.free_s - now_s + self.WAY_S
+
+    @contextlib.asynccontextmanager
+    async def connect(self, client_id, will=None, *, clean=True):
+        async with self.inner.connect(client_id, will, clean=clean) as link:
+            await asyncio.sleep(self.queue(400))
+            yield SlowLink(self, link)
+
+
+class SlowLink:
+    def __init__(self, line: SlowLine, link) -> None:
+        self.line, self.link = line, link
+        self.subscribe, self.messages, self.ack = link.subscribe, link.messages, link.ack
+
+    async def publish(self, topic, payload, *, qos, retain=False):
+        wait_s = self.line.queue(len(topic) + len(payload))
+        if qos:
+            await asyncio.sleep(wait_s + self.line.WAY_S)
+            await self.link.publish(topic, payload, qos=qos, retain=retain)
+        else:  # in the kernel's buffer: that is all that a sender is told
+            asyncio.get_running_loop().call_later(
+                wait_s, self.link._broker._take, "n", Message(topic, payload, 0, False)
+            )
+            await asyncio.sleep(0)
+
+    async def settled(self, unused):
+        await asyncio.sleep(self.line.queue(30) + self.line.WAY_S)
+        await self.link.settled(unused)
+
+
+def test_at_9600_bits_a_new_alarm_and_live_values_find_the_line_free_while_the_past_follows(tmp_path):
+    """Issue 4: with ten minutes of backlog a new alarm arrives within a second."""
+
+    async def scenario(broker, clock):
+        line = SlowLine(broker, 1200)
+        node = Node(tmp_path, clock, broker, b"11111111", connector=line)
+        broker.stop()
+        for _ in range(600):
+            await asyncio.sleep(1)
+            for point in range(3):
+                node.measure(1.0, point)
+        broker.start()
+        alarms, delays = line.connect("n.alarm"), []
+        async with alarms as alarm:
+            while node.forward.status()["samples"]:
+                await asyncio.sleep(3.7)
+                node.measure(2.0)
+                began = clock.monotonic_ns()
+                await alarm.publish("bucium/1/g/n/report", bytes(300), qos=1)
+                delays.append((clock.monotonic_ns() - began) / 1e9)
+        assert len(delays) > 10
+        assert max(delays) < 1.0
+        assert {said[2] for said in arrived(broker, late=False)} >= {2.0}
+        assert node.forward.status()["sent"] >= 1800
         await node.end()
 
     virtual(scenario)
