@@ -22,10 +22,13 @@ SOCKET: Final = Path("/run/bucium/controller.sock")
 class Person:
     """Signs with the key of a file; the plan says whose it is. ControlError when the service does not know it.
 
-    `node`: the socket is a node's own, for a stop or a veto where no controller can be reached.
+    `node`: the socket is a node's own, for a stop or a veto where no controller can be reached. `planner`: one who signs plans
+    will do too.
     """
 
-    def __init__(self, socket: Path, key: Path, clock: Clock | None = None, *, node: bool = False) -> None:
+    def __init__(
+        self, socket: Path, key: Path, clock: Clock | None = None, *, node: bool = False, planner: bool = False
+    ) -> None:
         self._socket = socket
         self._key: SigningKey = read_key(key)
         self._clock = clock or SystemClock()
@@ -35,11 +38,11 @@ class Person:
         signer = ask(socket, "plan.signer", kid=self._key.kid.hex())
         self.id: str = signer["id"]
         self.mode = Mode[signer["mode"].upper()]
-        if signer["role"] != "operator":
+        if signer["role"] != "operator" and not (planner and signer["role"] == "planner"):
             raise BuciumError(f"this key is {signer['role']} {self.id}'s in the plan; a person's is needed ({key})")
 
-    def do(self, act: Act) -> dict[str, Any]:
-        """Sign the act and send it; what the controller answers when it is durable."""
+    def do(self, act: Act, **beside: str) -> dict[str, Any]:
+        """Sign the act and send it, with what goes beside it; what the controller answers when it is durable."""
         data = sign_act(
             act,
             person=self.id,
@@ -49,7 +52,7 @@ class Person:
             once=secrets.token_bytes(ONCE_BYTES),
             plan_version=self._plan_version,
         )
-        answer: dict[str, Any] = ask(self._socket, act.VERB, act=base64.b64encode(data).decode())
+        answer: dict[str, Any] = ask(self._socket, act.VERB, act=base64.b64encode(data).decode(), **beside)
         return answer
 
     def acknowledge(self, alarm: str) -> dict[str, Any]:

@@ -29,7 +29,9 @@ from lanes.envelope import Kind, Opened
 from lanes.identity import INCIDENT_BYTES, AlarmId
 from lanes.keys import Mode
 from lanes.orders import NONCES_MAX, SOUND_MAX_S, TESTS, ZONES_MAX, Action, Approval, OrderCore
+from lanes.passkeys import challenge_of, is_assertion, open_assertion
 from lanes.plan import Siren
+from lanes.roster import Signer
 
 from .alarm.book import Moved
 from .alarm.record import Alarm
@@ -38,7 +40,7 @@ from .deciding import Deciding
 from .ordering import Ordering
 from .policy import asked_of_people, sirens_of
 from .record.records import Record
-from .room import Room
+from .room import Room, one_moment
 
 USED_MAX: Final = (
     65_536  # acts that still could be repeated: they live 60 s, so this many only come from a machine gone wild
@@ -76,18 +78,15 @@ class Acting:
             CheckSiren: self._check,
         }
 
+    @one_moment
     def act(self, data: bytes, verb: str) -> dict[str, Any]:
         """Carry out a signed act that came under `verb`. BuciumError with the reason when it is refused."""
-        with self._room.clock.hold():
-            return self._act(data, verb)
-
-    def _act(self, data: bytes, verb: str) -> dict[str, Any]:
         room = self._room
         now_us = room.clock.wall_us()
         signed = open_act(data, room.plan.roster, service=room.plan.controller, now_us=now_us)
         if verb != signed.act.VERB:
             raise ControlError("verb", f"signed for {signed.act.VERB}, sent as {verb}")
-        self._once(signed.once, signed.not_after_us)
+        self.once(signed.once, signed.not_after_us)
         try:
             result = self._verbs[type(signed.act)](signed, signed.act)
         except (BuciumError, WireError) as error:
@@ -101,7 +100,8 @@ class Acting:
         self._room.journal.append(Record.ACT, [signed.data, signed.once, signed.not_after_us, outcome])
         self._room.notify()
 
-    def _once(self, once: bytes, not_after_us: int) -> None:
+    def once(self, once: bytes, not_after_us: int) -> None:
+        """An act or approval counts once; ControlError for its repeat."""
         used = self._room.used
         if once in used:
             raise ControlError("repeated", "this act has been taken already; sign a new one")
@@ -180,13 +180,15 @@ class Acting:
         longest = min(ceil(pattern.length_s), SOUND_MAX_S)
         if act.max_s > longest:
             raise ControlError("duration", f"{act.max_s} s is longer than {pattern.id}, which lasts {longest} s")
-        if not sirens_of(plan, act.zones, pattern):
+        sirens = sirens_of(plan, act.zones, pattern)
+        if not sirens:
             raise ControlError("no-siren", f"no siren of {', '.join(act.zones)} can sound {pattern.id}")
         if room.requests.full:
             raise ControlError("busy", "too many requests are open")
         people, centres = asked_of_people(plan, act.zones, pattern.id)
         incident = act.incident if act.incident != ALL else room.entropy(INCIDENT_BYTES)
         core = self._ordering.core(incident, act.zones, pattern.id, act.mode, act.max_s or longest, LIFE_US)
+        core = replace(core, plan=self._ordering.plan_of(sirens))
         request = Request(core, core.digest(), signed.person, act.reason, people, centres)
         room.journal.append(Record.REQUEST, pack_request(request))
         room.requests.put(request)
@@ -198,9 +200,11 @@ class Acting:
         pattern = room.plan.pattern(core.pattern)
         sirens = sirens_of(room.plan, core.zones, pattern) if pattern else ()
         now_us = room.clock.wall_us()
+        nonces = self._nonces((*sirens, *self._reserve(core)))
         return {
             "request": request.id,
             "digest": request.digest.hex(),
+            "challenge": challenge_of(request.digest, nonces).hex(),
             "incident": core.incident.hex(),
             "zones": list(core.zones),
             "pattern": core.pattern,
@@ -211,7 +215,7 @@ class Acting:
             "by": request.person,
             "reason": request.reason,
             "sirens": [siren.id for siren in sirens],
-            "nonces": [nonce.hex() for nonce in self._nonces((*sirens, *self._reserve(core)))],
+            "nonces": [nonce.hex() for nonce in nonces],
             "approved_by": [each.person for each in request.valid(now_us)],
             "missing": request.missing(now_us),
         }
@@ -221,28 +225,21 @@ class Acting:
         zones = frozenset(core.zones)
         return [siren for siren in self._room.plan.sirens if not zones.isdisjoint(siren.reserve_zones)]
 
-    def _nonces(self, sirens: tuple[Siren, ...]) -> list[bytes]:
+    def _nonces(self, sirens: tuple[Siren, ...]) -> tuple[bytes, ...]:
         nodes = self._room.fold.registry.nodes
-        return list(dict.fromkeys(nodes[siren.node].boot for siren in sirens))[:NONCES_MAX]
+        return tuple(dict.fromkeys(nodes[siren.node].boot for siren in sirens))[:NONCES_MAX]
 
+    @one_moment
     def approve(self, data: bytes) -> dict[str, Any]:
-        """One more person's yes. When it is the last that was missing, the order goes."""
-        with self._room.clock.hold():
-            return self._approve(data)
-
-    def _approve(self, data: bytes) -> dict[str, Any]:
+        """One more person's yes, by key or by passkey. When it is the last that was missing, the order goes."""
         room, now_us = self._room, self._room.clock.wall_us()
-        opened = open_person(data, Kind.APPROVAL, room.plan.roster, service=room.plan.controller, now_us=now_us)
-        request = room.requests.get(Approval.unpack(opened.envelope.body).digest)
-        if request is None:
-            raise ControlError("no-request", "no open request has this digest; see: bucium siren status")
-        if opened.signer.mode is not request.core.mode:
+        request, signer, once, end_us = self._passkey(data) if is_assertion(data) else self._signature(data, now_us)
+        if signer.mode is not request.core.mode:
             raise ControlError("mode", f"the request is {request.core.mode.name.lower()}, sign with that key")
-        if not (opened.signer.zones and opened.signer.covers(request.core.zones)):
-            raise ControlError("zone", f"{opened.signer.id} is not named for all of {', '.join(request.core.zones)}")
-        once = _once_of(opened)
-        self._once(once, opened.envelope.not_after_us)
-        yes = Yes(opened.signer.id, opened.signer.centre, opened.envelope.not_after_us, data)
+        if not (signer.zones and signer.covers(request.core.zones)):
+            raise ControlError("zone", f"{signer.id} is not named for all of {', '.join(request.core.zones)}")
+        self.once(once, end_us)
+        yes = Yes(signer.id, signer.centre, end_us, data)
         row = room.journal.append(
             Record.APPROVAL, [data, once, request.digest, yes.person, yes.centre, yes.not_after_us]
         )
@@ -253,13 +250,30 @@ class Acting:
             self._sound(request, row.seq, now_us)
         return answer
 
+    def _signature(self, data: bytes, now_us: int) -> tuple[Request, Signer, bytes, int]:
+        """The request that a signed approval is for, whose it is, what makes it single-use, and its end."""
+        plan = self._room.plan
+        opened = open_person(data, Kind.APPROVAL, plan.roster, service=plan.controller, now_us=now_us)
+        request = self._room.requests.get(Approval.unpack(opened.envelope.body).digest)
+        if request is None:
+            raise ControlError("no-request", "no open request has this digest; see: bucium siren status")
+        return request, opened.signer, _once_of(opened), opened.envelope.not_after_us
+
+    def _passkey(self, data: bytes) -> tuple[Request, Signer, bytes, int]:
+        """The same of a passkey's assertion: it lasts as long as the core that it signs."""
+        found = open_assertion(data, self._room.plan.roster)
+        request = next((each for each in self._room.requests if found.approves(each.digest)), None)
+        if request is None:
+            raise ControlError("no-request", "no open request has this challenge; see: bucium siren status")
+        return request, found.signer, found.kid + found.challenge[:16], request.core.not_after_us
+
     def _sound(self, request: Request, number: int, now_us: int) -> None:
         room, core = self._room, request.core
         pattern = room.plan.pattern(core.pattern)
         assert pattern is not None, "it was there when it was requested"
-        valid = request.valid(now_us)
+        chosen = request.chosen(now_us)
         end_us = request.not_after_us(now_us)
-        by = ",".join(each.person for each in valid)
+        by = ",".join(each.person for each in request.valid(now_us))
         for siren in sirens_of(room.plan, core.zones, pattern):
             self._ordering.send(
                 number,
@@ -267,7 +281,7 @@ class Acting:
                 siren.id,
                 core,
                 heads=("", Level.NORMAL, by),
-                approvals=tuple(each.data for each in valid[: request.people + request.centres]),
+                approvals=tuple(each.data for each in chosen),
                 not_after_us=end_us,
             )
         for alarm in list(room.book):

@@ -15,12 +15,13 @@ from random import Random
 from typing import Any, Final
 
 from cython_ext import Clock, ConfigError, WireError
-from cython_ext.wire_data import decode_data
 from lanes import control, plankept
 from lanes.counterfile import StateTimeFile
 from lanes.identity import STORE_ID_BYTES
 from lanes.keys import Mode
 from lanes.link import Connector
+from lanes.planfile import Root, SignedPlan
+from lanes.settings import load
 from lanes.store import Runner
 
 from .acting import Acting
@@ -34,17 +35,19 @@ from .dispatch.channels import channels_of
 from .dispatch.dispatcher import Dispatcher
 from .falling import Falling
 from .hearing import Hearing
+from .history.dated import dated
 from .history.history import History, InfluxWriter
 from .intake import Intake, resolver
 from .lane import Lane
-from .notices import SirenNotice
 from .ordering import Ordering
+from .planning import Place, Planning
 from .record.emergency import NAME as EMERGENCY_NAME
 from .record.journal import Former, Journal, Spare
 from .record.records import Record
 from .recovery import open_room
 from .refusals import Refusals
-from .room import Room
+from .replan import Replan, settle
+from .room import Room, Tellable
 from .spread import Spread
 from .telemetry.host import Host, HostIdentity
 from .telemetry.presence import Data
@@ -106,6 +109,7 @@ class _Controller:
         self._journal = self._room.journal
         with self._room.clock.hold():
             self._build()
+            self._changed()
         self._tellers(others)
 
     def _open_journal(self, spare: Spare, former: Former | None) -> Journal:
@@ -157,6 +161,16 @@ class _Controller:
             refusals=self._refusals,
         )
 
+    def _changed(self) -> None:
+        """What a plan that was delivered since the last run means for what stands."""
+        room = self._room
+        former = plankept.before(self._ready.data)
+        if former is not None:
+            room.fold.remember(former)
+            room.fold.remember(room.signed)
+        if room.ran not in (b"", room.signed.digest):
+            settle(room, self._deciding)
+
     def _tellers(self, others: Runners) -> None:
         ready, clock = self._ready, self._clock
         config, plan = ready.local.config, ready.signed.plan
@@ -196,6 +210,22 @@ class _Controller:
             rng=self._rng,
         )
         self._room.notify = self._notify
+        self._planning = self._make_planning()
+
+    def _make_planning(self) -> Planning:
+        """How another plan comes to run here."""
+        local, section = self._ready.local, self._ready.local.config.controller
+        replan = Replan(self._room, self._deciding, self._watchdog, self._spread, (self._replan,))
+        place = Place(self._ready.data, local.at(section.plan), lambda: load(local.at(section.root), Root))
+        return Planning(self._room, self._acting, place, runner=self._runner, run=replan)
+
+    def _replan(self, signed: SignedPlan) -> None:
+        """Those that have nothing to do with alarms."""
+        self._host.replan(resolver(signed.plan))
+        self._dispatcher.author = Author(signed.plan, self._ready.local.config.cap, self._ready.signer)
+        if self._history is not None:
+            self._history.replan(signed.plan)
+        log.info("plan.changed version=%d sha256=%s", signed.plan.version, signed.digest.hex())
 
     def _notify(self) -> None:
         self._lane.wake()
@@ -203,7 +233,7 @@ class _Controller:
 
     # What flows between the parts.
 
-    async def _tell(self, change: AlarmChange | SirenNotice) -> bool:
+    async def _tell(self, change: Tellable) -> bool:
         durable = await self._dispatcher.tell(change)
         if durable and self._history is not None and isinstance(change, AlarmChange):
             self._history.alarm(change)
@@ -223,9 +253,9 @@ class _Controller:
     def _keep(self, data: Data) -> None:
         """Readings for the history; those that cannot be read have been refused already."""
         assert self._history is not None
-        offset_us = self._clock.wall_us() - data.received_ns // 1000
         with contextlib.suppress(WireError):
-            self._history.readings(decode_data(data.payload, data.table, data.received_ns), offset_us)
+            for records, offset_us in dated(data, self._clock):
+                self._history.readings(records, offset_us)
 
     # Life.
 
@@ -252,11 +282,13 @@ class _Controller:
             deciding=self._deciding,
             lane=self._lane,
             refusals=self._refusals,
+            planning=self._planning,
+            spread=self._spread,
             pending=self._dispatcher.pending,
         )
         async with control.serve(socket, desk.verbs), asyncio.TaskGroup() as group:
             tasks = [group.create_task(work, name=name) for name, work in self._loops(committing)]
-            plan = self._ready.signed.plan
+            plan = self._room.plan
             log.info("controller.started controller=%s plan=%d", plan.controller, plan.version)
             await stop.wait()
             self._host.stop()

@@ -10,18 +10,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from cython_ext import NS_PER_S, Hazard, Level
-from lanes.acts import APPROVE
+from lanes.acts import APPROVE, ApplyPlan
 from lanes.control import ControlError, Handler
 from lanes.identity import AlarmId
+from lanes.pieces import PACKED_BYTES_MAX
 
 from .acting import Acting
 from .alarm.record import Alarm
 from .deciding import Deciding
 from .lane import Lane
 from .lastsound import last_sound
+from .planning import Planning
 from .refusals import Refusals
 from .room import Room
 from .shown import activation_of, decision_of, last_of, policy_of, stage_of
+from .spread import Spread
 
 ACTS: Final = (
     "alarm.ack",
@@ -34,6 +37,7 @@ ACTS: Final = (
     "siren.test",
 )
 ACT_BYTES_MAX: Final = 4096  # of base64
+PLAN_BYTES_MAX: Final = PACKED_BYTES_MAX * 4 // 3 + 4  # of base64
 
 
 class Desk:
@@ -47,6 +51,8 @@ class Desk:
         deciding: Deciding,
         lane: Lane,
         refusals: Refusals,
+        planning: Planning,
+        spread: Spread,
         pending: Callable[[], Awaitable[dict[str, int]]],
     ) -> None:
         self._room = room
@@ -54,6 +60,8 @@ class Desk:
         self._deciding = deciding
         self._lane = lane
         self._refusals = refusals
+        self._planning = planning
+        self._spread = spread
         self._pending = pending
 
     @property
@@ -70,6 +78,7 @@ class Desk:
             "plan.signer": self._signer,
             "policy.dry-run": self._dry_run,
             APPROVE: self._approve,
+            ApplyPlan.VERB: self._apply_plan,
         }
         return reading | {verb: self._act(verb) for verb in ACTS}
 
@@ -89,6 +98,15 @@ class Desk:
             return self._acting.approve(_envelope(args, "approval"))
         finally:
             await self._room.journal.durable()
+
+    async def _apply_plan(self, args: dict[str, Any]) -> dict[str, Any]:
+        try:
+            act = _envelope(args, "act")
+            answer = await self._planning.apply(act, _envelope(args, "plan", PLAN_BYTES_MAX))
+        finally:
+            await self._room.journal.durable()
+        nodes = self._room.fold.registry.nodes.values()
+        return answer | {"nodes": len(nodes), "behind": sum(node.plan != self._room.signed.digest for node in nodes)}
 
     # Reading.
 
@@ -212,7 +230,7 @@ class Desk:
                 "acked": node.sequences[node.ledger].through if node.ledger in node.sequences else 0,
                 "heard_us": node.heard_us,
                 "silent_s": None if node.heard_ns is None else (now_ns - node.heard_ns) / NS_PER_S,
-                "plan_current": node.plan == room.signed.digest,
+                "plan": self._spread.progress(node),
             }
             for node in room.fold.registry.nodes.values()
         ]
@@ -243,7 +261,7 @@ class Desk:
     async def _signer(self, args: dict[str, Any]) -> dict[str, Any]:
         """Whose key this is: for tools that sign."""
         try:
-            signer = self._room.plan.roster.find(bytes.fromhex(str(args.get("kid", ""))))
+            signer = self._planning.find(bytes.fromhex(str(args.get("kid", ""))))
         except ValueError:
             raise ControlError("malformed", "kid is 8 bytes in hex") from None
         if signer is None:
@@ -287,9 +305,9 @@ class Desk:
         return {"hindered": hindered}
 
 
-def _envelope(args: dict[str, Any], name: str) -> bytes:
+def _envelope(args: dict[str, Any], name: str, most: int = ACT_BYTES_MAX) -> bytes:
     text = args.get(name)
-    if not isinstance(text, str) or len(text) > ACT_BYTES_MAX:
+    if not isinstance(text, str) or len(text) > most:
         raise ControlError("malformed", f"{name!r} is a signed envelope in base64")
     try:
         return base64.b64decode(text, validate=True)

@@ -26,18 +26,35 @@ class Piece:
 
 
 class Pool:
-    """The newest piece of each point or vote."""
+    """The newest piece of each point or vote; and, beside a state report, the newest raise.
+
+    A state report counts points in the order of its plan, so that a node with another one cannot read it; an event names its point.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._pieces: dict[str, Piece] = {}
+        self._raises: dict[str, Piece] = {}
+
+    def replan(self, plan: Plan) -> None:
+        """Another plan: what it does not name speaks for nothing."""
+        self._plan = plan
+        for pieces in (self._pieces, self._raises):
+            for judged in [judged for judged in pieces if plan.judged(judged) is None]:
+                del pieces[judged]
 
     def put(self, piece: Piece) -> None:
+        """An event that raised the point."""
+        self._pieces[piece.judged] = self._raises[piece.judged] = piece
+
+    def put_state(self, piece: Piece) -> None:
+        """A state report that names the point."""
         self._pieces[piece.judged] = piece
 
     def drop(self, judged: str) -> None:
         """The point is normal again: what it said before speaks for nothing."""
         self._pieces.pop(judged, None)
+        self._raises.pop(judged, None)
 
     def lower(self, judged: str, level: Level) -> None:
         """The point is at a lower Level: its raise still shows that much."""
@@ -57,8 +74,14 @@ class Pool:
         for votes in self._votes(policy, fit):
             found = _enough([*votes, *alone], policy.k, len(votes))
             if found:
-                return found
-        return _enough(alone, policy.k, 0)
+                return self._with_raises(found, now_ns)
+        return self._with_raises(_enough(alone, policy.k, 0), now_ns)
+
+    def _with_raises(self, chosen: list[Piece], now_ns: int) -> tuple[bytes, ...]:
+        """The reports, and as many of their raises as there is room for."""
+        raises = [self._raises[piece.judged] for piece in chosen if piece.judged in self._raises]
+        young = [piece for piece in raises if now_ns - piece.at_ns <= AGE_MAX_NS]
+        return tuple(dict.fromkeys(piece.data for piece in (*chosen, *young)))[:PIECES_MAX]
 
     def _votes(self, policy: Policy, fit: list[Piece]) -> list[list[Piece]]:
         """For each vote of the zone that is won: the members that win it."""
@@ -81,8 +104,8 @@ def _distinct_first(pieces: list[Piece]) -> list[Piece]:
     return [*first, *rest]
 
 
-def _enough(pieces: list[Piece], k: int, keep: int) -> tuple[bytes, ...]:
-    """The first `keep` pieces and as many more as bring it to k nodes; () when that cannot be."""
+def _enough(pieces: list[Piece], k: int, keep: int) -> list[Piece]:
+    """The first `keep` pieces and as many more as bring it to k nodes; none when that cannot be."""
     chosen = pieces[:keep]
     nodes = {piece.node for piece in chosen}
     for piece in pieces[keep:]:
@@ -92,8 +115,8 @@ def _enough(pieces: list[Piece], k: int, keep: int) -> tuple[bytes, ...]:
             nodes.add(piece.node)
             chosen.append(piece)
     if len(nodes) < k or len(chosen) > PIECES_MAX:
-        return ()
-    return tuple(dict.fromkeys(piece.data for piece in chosen))
+        return []
+    return chosen
 
 
 def _alone(plan: Plan, judged: str) -> bool:

@@ -23,6 +23,7 @@ from .evidence import Piece, Pool
 from .points import Points, Word
 from .registry import Node, Registry
 
+PLANS_MAX: Final = 4  # the present one, and those that a slow roll-out may leave behind
 LIVE_NS: Final = (
     30 * NS_PER_S
 )  # older news waits for the node's state report, which comes as often while the danger lasts
@@ -46,6 +47,25 @@ class Fold:
         self.points = Points()
         self.pool = Pool(signed.plan)
         self.activations = Activations()
+        self._plans: dict[bytes, Plan] = {}  # by digest: ours, and a few that ran before
+        self.remember(signed)
+
+    def remember(self, signed: SignedPlan) -> None:
+        """A plan that nodes may still judge by: their state reports count in its order."""
+        self._plans.pop(signed.digest, None)
+        self._plans[signed.digest] = signed.plan
+        while len(self._plans) > PLANS_MAX:
+            del self._plans[next(iter(self._plans))]
+
+    def replan(self, signed: SignedPlan) -> None:
+        """Another plan. What it does not name is forgotten."""
+        self.signed = signed
+        self.remember(signed)
+        self.registry.replan(signed)
+        self.pool.replan(signed.plan)
+        for word in self.points:
+            if signed.plan.judged(word.reading.point) is None:
+                self.points.drop(word.reading.point)
 
     @property
     def plan(self) -> Plan:
@@ -132,18 +152,19 @@ class Fold:
         node.rebooted(envelope.boot)
         node.stated = True
         node.ledger, node.head = state.ledger, state.head
-        if state.plan != self.signed.digest:  # its rows count in the order of another plan
+        counted = self._plans.get(state.plan)  # its rows count in the order of its plan
+        if counted is None:
             return []
-        self.registry.siren_rows(node.id, state.sirens, now_us)
+        self.registry.siren_rows(node.id, state.sirens, now_us, tuple(siren.id for siren in counted.sirens))
         return [
             folded
-            for row, point in self._rows(node, state)
+            for row, point in self._rows(node, state, counted.judged_ids)
             if (folded := self._state_row(node, row, point, state, data, mode, now_us, now_ns))
         ]
 
-    def _rows(self, node: Node, state: State) -> Iterator[tuple[PointState, str]]:
+    def _rows(self, node: Node, state: State, ids: tuple[str, ...]) -> Iterator[tuple[PointState, str]]:
         for row in state.points:
-            point = self.plan.judged_ids[row.point] if row.point < len(self.plan.judged_ids) else ""
+            point = ids[row.point] if row.point < len(ids) else ""
             if owns(self.plan, node.id, point):
                 yield row, point
 
@@ -156,7 +177,7 @@ class Fold:
         if row.level is Level.NORMAL:
             return None  # only trouble; the event that cleared it tells the rest
         if mode is Mode.LIVE:
-            self.pool.put(Piece(point, node.id, row.level, now_ns, data))
+            self.pool.put_state(Piece(point, node.id, row.level, now_ns, data))
         key = EventKey(node.id, state.ledger, row.raise_seq or state.head)
         if held is not None and held.reading.level == row.level:
             reading = replace(held.reading, trouble=row.trouble)
@@ -179,6 +200,8 @@ class Fold:
         for word in self.points:
             self.points.put(replace(word, live=False))
         self.pool = Pool(self.plan)
+        for node in self.registry.nodes.values():
+            node.stated, node.lead_ns = False, None  # how old its messages are cannot be known before its next report
         for _, errand in self.activations.pending():
             errand.answered_ns = errand.sent_ns = now_ns
 

@@ -1,12 +1,15 @@
 """Making orders: each journaled before it is sent, resent until it is answered, its end noted (design §2.2, §2.4)."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from cython_ext import BuciumError, Level
 from lanes.envelope import NOT_AFTER_MAX_US, Kind
 from lanes.keys import Mode
 from lanes.orders import ZONES_MAX, Action, Order, OrderCore
+from lanes.plan import Siren
 from lanes.reports import ReceiptData, Stage
 
 from .activation import MISQUOTED, RENEWALS_MAX, Activation, Errand, Result
@@ -15,6 +18,7 @@ from .record.records import Record
 from .registry import Node
 from .room import Outgoing, Room
 
+OTHER_PLAN: Final = "plan"  # refused by a node that has changed to another plan since we last heard of it
 SECURITY: Final = "siren-unordered"
 FAILED: Final = "siren-failed"
 
@@ -41,6 +45,14 @@ class Ordering:
         end_us = self._room.clock.wall_us() + life_us if life_us else 0
         return OrderCore(incident, zones, pattern, mode, max_s, end_us, self._room.signed.digest)
 
+    def plan_of(self, sirens: Iterable[Siren]) -> bytes:
+        """The plan that most of these sirens' nodes run: what people sign must name it. Ours, where it is as many's."""
+        room = self._room
+        nodes = {siren.node for siren in sirens}
+        run = Counter(room.fold.registry.nodes[node].plan or room.signed.digest for node in nodes)
+        ours = room.signed.digest
+        return max(run, key=lambda plan: (run[plan], plan == ours), default=ours)
+
     def send(
         self,
         number: int,
@@ -56,8 +68,12 @@ class Ordering:
         """One siren's order: in the journal, and on its way once it is durable there. `heads`: alarm, Level, by whom."""
         room = self._room
         view = room.fold.registry.sirens[siren]
-        boot = room.fold.registry.nodes[view.node].boot
-        order = Order(action, siren, core, view.order_epoch, boot, evidence, approvals)
+        node = room.fold.registry.nodes[view.node]
+        if (
+            node.plan and not approvals
+        ):  # the node judges by the plan that it runs; what people have signed stays as it is
+            core = replace(core, plan=node.plan)
+        order = Order(action, siren, core, view.order_epoch, node.boot, evidence, approvals)
         end_us = core.not_after_us if not_after_us is None else not_after_us
         data = room.seal(Kind.ORDER, view.node, order.pack(), mode=core.mode, not_after_us=end_us)
         alarm, level, by = heads
@@ -81,7 +97,8 @@ class Ordering:
         if found is None:
             return
         activation, errand = found
-        if receipt.stage is Stage.REFUSED and receipt.reason in MISQUOTED and errand.renewals < RENEWALS_MAX:
+        misquoted = receipt.reason in MISQUOTED or (receipt.reason == OTHER_PLAN and not errand.order.approvals)
+        if receipt.stage is Stage.REFUSED and misquoted and errand.renewals < RENEWALS_MAX:
             self._renew(activation, errand)
         elif errand.order.action is Action.START and errand.result is not Result.PENDING:
             room.trouble(FAILED, errand.siren, errand.result is Result.FAIL and errand.why != "stopped")

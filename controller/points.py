@@ -53,6 +53,10 @@ class Points:
     def put(self, word: Word) -> None:
         self._words[word.reading.point] = word
 
+    def drop(self, point: str) -> None:
+        """The plan names it no more."""
+        self._words.pop(point, None)
+
     def pack(self) -> list[Any]:
         return [[w.reading.pack(), int(w.mode), w.live, w.newest.pack()] for w in self]
 

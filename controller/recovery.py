@@ -20,13 +20,13 @@ from .alarm.changes import AlarmChange
 from .alarm.record import Alarm
 from .approvals import Yes, unpack_request
 from .fallback import Step
-from .notices import SirenNotice
 from .policy import Decision
 from .record.aside import Remains, newest, set_aside
 from .record.database import Damaged
 from .record.journal import Former, Journal
 from .record.records import Record, Row
-from .room import Room
+from .room import Room, tellable
+from .schedule import Drill, SilentTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def replay(room: Room, row: Row) -> None:
     value: Any = row.value
     match row.kind:
         case Record.START:
-            room.ordinal = value[0]
+            room.ordinal, room.ran = value[0], value[2]
         case Record.EVENT:
             _event(room, row, *value)
         case Record.STATE:
@@ -101,7 +101,11 @@ def replay(room: Room, row: Row) -> None:
             decision = Decision.unpack(value[0])
             room.stand((decision.alarm.zone, decision.alarm.hazard, Mode(value[1])), decision)
         case Record.NOTICE:
-            room.untold[row.seq] = SirenNotice.unpack(value[0])
+            room.untold[row.seq] = tellable(value[0])
+        case Record.SILENT_TEST:
+            room.schedule.put_test(SilentTest.unpack(value))
+        case Record.EXERCISE:
+            room.schedule.put_drill(Drill.unpack(value))
         case Record.TOLD:
             room.untold.pop(value[0], None)
         case Record.TROUBLE:
@@ -114,6 +118,9 @@ def replay(room: Room, row: Row) -> None:
         case Record.FALL_BACK:
             number, siren, failure, why, step, sirens = value
             room.fold.activations.fell(number, siren, failure, why, Step(step), tuple(sirens))
+        case Record.PLAN:
+            room.used[value[1]] = value[2]
+            room.ran = value[4] or room.ran
         case Record.ACT | Record.REQUEST | Record.APPROVAL | Record.CLOSED:
             _person(room, row.kind, value)
         case _:

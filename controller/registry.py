@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from lanes import readiness
 from lanes.envelope import BOOT_BYTES
 from lanes.identity import STORE_ID_BYTES
 from lanes.keys import Role
 from lanes.planfile import SignedPlan
+from lanes.readiness import Inputs
 from lanes.reports import SirenState, Stage
 
 from .sequence import Sequence
@@ -34,6 +36,12 @@ class SirenView:
     hold_s: int = 0
     trouble: int = 0
     heard_us: int = 0
+    state: SirenState | None = None  # the row itself, with its inputs and its battery
+
+    @property
+    def inputs(self) -> Inputs:
+        """What is supervised of it, as its node last said."""
+        return readiness.unpack(self.state.inputs) if self.state else {}
 
 
 @dataclass(slots=True)
@@ -106,18 +114,20 @@ class Registry:
             else SirenView(siren.id, siren.node)
             for siren in plan.sirens
         }
-        self._siren_ids = tuple(siren.id for siren in plan.sirens)
 
-    def siren_rows(self, node: str, rows: Iterable[SirenState], now_us: int) -> None:
-        """What a state report says of the node's sirens; rows that are not this node's are passed over."""
+    def siren_rows(self, node: str, rows: Iterable[SirenState], now_us: int, ids: tuple[str, ...]) -> None:
+        """What a state report says of the node's sirens, counted in `ids`; rows that are not this node's are passed over."""
         for row in rows:
-            view = self.sirens.get(self._siren_ids[row.siren]) if row.siren < len(self._siren_ids) else None
+            view = self.sirens.get(ids[row.siren]) if row.siren < len(ids) else None
             if view is not None and view.node == node:
                 view.stage, view.order_epoch, view.hold_s = row.stage, row.order_epoch, row.hold_s
-                view.trouble, view.heard_us = row.trouble, now_us
+                view.trouble, view.heard_us, view.state = row.trouble, now_us, row
 
     def pack(self) -> list[Any]:
-        sirens = [[s.id, int(s.stage), s.order_epoch, s.hold_s, s.trouble, s.heard_us] for s in self.sirens.values()]
+        sirens = [
+            [s.id, int(s.stage), s.order_epoch, s.hold_s, s.trouble, s.heard_us, s.state.pack() if s.state else []]
+            for s in self.sirens.values()
+        ]
         return [[node.pack() for node in self.nodes.values()], sirens]
 
     def restore(self, value: list[Any]) -> None:
@@ -130,8 +140,9 @@ class Registry:
             node.boot, node.ledger, node.head, node.state_counter = boot, ledger, head, counter
             node.plan, node.heard_us = plan, heard_us
             node.sequences = {each[0]: Sequence.restore(each) for each in sequences}
-        for siren_id, stage, order_epoch, hold_s, trouble, heard_us in sirens:
+        for siren_id, stage, order_epoch, hold_s, trouble, heard_us, *rest in sirens:
             view = self.sirens.get(siren_id)
             if view is not None:
                 view.stage, view.order_epoch, view.hold_s = Stage(stage), order_epoch, hold_s
                 view.trouble, view.heard_us = trouble, heard_us
+                view.state = SirenState.unpack(rest[0]) if rest and rest[0] else None

@@ -10,7 +10,8 @@ last snapshot and the rows after it. Nothing here is live after a restart until 
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from cython_ext import BuciumError, Clock, Hazard, Level
 from lanes import cbor
@@ -18,17 +19,21 @@ from lanes.envelope import BOOT_BYTES, Envelope, Kind, seal
 from lanes.keys import Mode, SigningKey
 from lanes.orders import Action
 from lanes.planfile import SignedPlan
+from lanes.population import Cell
 
+from . import drillnotice
 from .alarm.book import Book, Moved
 from .alarm.changes import AlarmChange
 from .alarm.record import Alarm
 from .approvals import Requests
+from .drillnotice import DrillNotice
 from .fold import Fold
 from .notices import MARK, SirenNotice
 from .policy import Decision
 from .record.journal import Journal
 from .record.moments import Moments
 from .record.records import Record, Row
+from .schedule import Schedule
 from .troubles import Troubles
 
 SOFTWARE: Final = "bucium 0.1"
@@ -39,6 +44,29 @@ BARRED: Final = frozenset({"vetoed", "stopped"})  # reasons of decisions that bi
 
 
 Place = tuple[str, Hazard, Mode]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _InRoom(Protocol):
+    _room: "Room"
+
+
+S = TypeVar("S", bound=_InRoom)
+
+
+def one_moment(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """A method that handles one input: the room's time stands still meanwhile (record/moments.py)."""
+
+    @wraps(method)
+    def held(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._room.clock.hold():
+            return method(self, *args, **kwargs)
+
+    return held
+
+
+Tellable = AlarmChange | SirenNotice | DrillNotice
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +108,25 @@ class Room:
         self.barred: dict[bytes, tuple[Level, str]] = {}  # incident → no automatic sound up to this Level, and why
         self.ordered: dict[bytes, Level] = {}  # incident → the Level that policy has ordered for
         self.used: dict[bytes, int] = {}  # acts and approvals that have counted → their not-after
-        self.untold: dict[int, AlarmChange | SirenNotice] = {}  # journal row → not yet in dispatch's outbox
+        self.schedule = Schedule()
+        self.cells: Mapping[str, tuple[Cell, ...]] = {}  # by zone: where people live, of the files that the plan names
+        self.cells_new = True
+        self.untold: dict[int, Tellable] = {}  # journal row → not yet in dispatch's outbox
         self.outgoing: deque[Outgoing] = deque()
         self.notify: Callable[[], None] = lambda: None
+        self.ran = b""  # the digest of the plan that ran last, by the journal
         self.ordinal = 0
         self._counter = 0
         self.snapshot_seq = 0
+
+    def replan(self, signed: SignedPlan) -> None:
+        """Another plan (replan.py, which does the rest). What stands of nodes and sirens that it does not name is over."""
+        self.signed, self.plan = signed, signed.plan
+        self.fold.replan(signed)
+        known = self.fold.registry
+        for each in list(self.troubles):
+            if each.source and each.source not in known.nodes:
+                self.trouble(each.code, each.subject, False, each.source)
 
     # Adding to it.
 
@@ -128,8 +169,8 @@ class Room:
     def _note_trouble(self, code: str, subject: str, source: str, on: bool) -> None:
         self.journal.append(Record.TROUBLE, [code, subject, source, on])
 
-    def notice(self, notice: SirenNotice) -> None:
-        """Journal what dispatch must hear of a siren."""
+    def notice(self, notice: SirenNotice | DrillNotice) -> None:
+        """Journal what dispatch must hear of a siren, or of an exercise."""
         self.untold[self.journal.append(Record.NOTICE, [notice.pack()]).seq] = notice
         self.notify()
 
@@ -184,12 +225,14 @@ class Room:
         fold = self.fold
         return {
             "ordinal": self.ordinal,
+            "ran": self.signed.digest,
             "registry": fold.registry.pack(),
             "points": fold.points.pack(),
             "activations": fold.activations.pack(),
             "book": self.book.pack(),
             "requests": self.requests.pack(),
             "troubles": self.troubles.pack(),
+            "schedule": self.schedule.pack(),
             "decided": [[zone, int(h), int(m), d.pack()] for (zone, h, m), d in self.decided.items()],
             "barred": [[incident, int(level), why] for incident, (level, why) in self.barred.items()],
             "ordered": [[incident, int(level)] for incident, level in self.ordered.items()],
@@ -198,18 +241,19 @@ class Room:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.ordinal = state["ordinal"]
+        self.ordinal, self.ran = state["ordinal"], state.get("ran", b"")
         self.fold.registry.restore(state["registry"])
         self.fold.points.restore(state["points"])
         self.fold.activations.restore(state["activations"])
         self.book.restore(state["book"])
         self.requests.restore(state["requests"])
         self.troubles.restore(state["troubles"])
+        self.schedule.restore(state.get("schedule", [[], []]))
         self.decided = {(z, Hazard(h), Mode(m)): Decision.unpack(d) for z, h, m, d in state["decided"]}
         self.barred = {incident: (Level(level), why) for incident, level, why in state["barred"]}
         self.ordered = {incident: Level(level) for incident, level in state["ordered"]}
         self.used = {once: until for once, until in state["used"]}  # noqa: C416 - pairs, as lists
-        self.untold = {seq: _tellable(packed) for seq, packed in state["untold"]}
+        self.untold = {seq: tellable(packed) for seq, packed in state["untold"]}
 
     def take_order(self, number: int, siren: str, node: str, data: bytes, heads: tuple[str, Level, str]) -> None:
         """An order that stands in the journal becomes part of its activation."""
@@ -221,6 +265,9 @@ class Room:
             self.ordered[incident] = max(level, self.ordered.get(incident, Level.NORMAL))
 
 
-def _tellable(packed: bytes) -> AlarmChange | SirenNotice:
+def tellable(packed: bytes) -> Tellable:
     """What waits to be told, as `pack` gave it."""
-    return SirenNotice.unpack(packed) if cbor.decode_document(packed)[0] == MARK else AlarmChange.unpack(packed)
+    mark = cbor.decode_document(packed)[0]
+    if mark == drillnotice.MARK:
+        return DrillNotice.unpack(packed)
+    return SirenNotice.unpack(packed) if mark == MARK else AlarmChange.unpack(packed)

@@ -54,11 +54,30 @@ class Watchdog:
     _looked_ns: int = field(init=False)
 
     def __post_init__(self) -> None:
-        plan = self.room.plan
         self._began_ns = self._looked_ns = self.room.clock.monotonic_ns()
-        self.panel = Panel(plan.panel(None), self._began_ns)
+        self.panel = Panel(self.room.plan.panel(None), self._began_ns)
+        self._count()
+
+    def _count(self) -> None:
+        """Which of the plan's points and votes are ours to judge."""
+        plan = self.room.plan
         nodes = {point.node for point in plan.points}
         self._own = tuple(not any(owns(plan, node, judged) for node in nodes) for judged in plan.judged_ids)
+
+    def leave(self, now_ns: int) -> None:
+        """The plan is about to change: what is due is said under the old names, and differences are looked at anew."""
+        for transition in self.panel.advance(now_ns):
+            self._said(transition)
+        for index in self._differs:
+            self.room.trouble("watchdog-differs", self.room.plan.judged_ids[index], False)
+        self._differs.clear()
+
+    def replan(self, now_ns: int) -> None:
+        """Judge by the room's plan. What is held, delayed or latched goes on; Levels that no longer exist are left."""
+        said = self.panel.reconfigure(self.room.plan.panel(None), now_ns)
+        self._count()
+        for transition in said:
+            self._said(transition)
 
     def feed(self, payload: bytes, table: AliasTable, now_ns: int) -> None:
         """A telemetry payload. WireError when it cannot be read with its table."""

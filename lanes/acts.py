@@ -9,16 +9,15 @@ On the socket an act is `{"verb": act.VERB, "args": {"act": base64(envelope)}}`,
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, get_args
 
 from cython_ext import WireError
 
 from . import fields
-from .envelope import NOT_AFTER_MAX_US, Envelope, Kind, Opened, Refusal, open_envelope, seal
-from .identity import INCIDENT_BYTES, AlarmId, EventKey
+from .envelope import NOT_AFTER_MAX_US, Envelope, KeyFinder, Kind, Opened, Refusal, open_envelope, seal
+from .identity import DIGEST_BYTES, INCIDENT_BYTES, AlarmId, EventKey
 from .keys import Mode, Role, SigningKey
 from .orders import NONCES_MAX, SOUND_MAX_S, ZONES_MAX, Action, Approval
-from .roster import Roster
 
 ONCE_BYTES: Final = 8  # the random bytes that make an act single-use
 EVENTS_MAX: Final = 24  # keys in one acknowledgement: keeps it within 2 KiB
@@ -186,11 +185,27 @@ class CheckSiren:
         return cls(found, _zones(zones), fields.many(sirens, SIRENS_MAX, "sirens", lambda v: fields.name(v, "siren")))
 
 
-Act = AckAlarm | ResetAlarm | ShelveAlarm | UnshelveAlarm | RequestSiren | VetoSiren | StopSiren | CheckSiren
-_ACTS: Final[dict[str, Any]] = {
-    act.VERB: act
-    for act in (AckAlarm, ResetAlarm, ShelveAlarm, UnshelveAlarm, RequestSiren, VetoSiren, StopSiren, CheckSiren)
-}
+@dataclass(frozen=True, slots=True)
+class ApplyPlan:
+    """Run this plan (its version and SHA-256) from now on. The plan itself goes beside it; its own people stand for it."""
+
+    VERB: ClassVar = "plan.apply"
+    version: int
+    plan: bytes
+    reason: str
+
+    def pack(self) -> list[Any]:
+        return [self.version, self.plan, self.reason]
+
+    @classmethod
+    def unpack(cls, args: list[Any]) -> "ApplyPlan":
+        version, plan, reason = fields.row(args, 3, cls.VERB)
+        return cls(fields.natural(version, "version"), fields.octets(plan, "plan", DIGEST_BYTES), _reason(reason))
+
+
+Act = AckAlarm | ResetAlarm | ShelveAlarm | UnshelveAlarm | RequestSiren | VetoSiren | StopSiren | CheckSiren | ApplyPlan
+_ACTS: Final[dict[str, Any]] = {act.VERB: act for act in get_args(Act)}
+PEOPLE: Final = frozenset({Role.OPERATOR})
 APPROVE: Final = "siren.approve"
 
 
@@ -236,9 +251,11 @@ def sign_approval(
     return seal(Envelope(Kind.APPROVAL, person, service, once, 0, now_us, plan_version, 0, body, end_us), key)
 
 
-def open_act(data: bytes, roster: Roster, *, service: str, now_us: int) -> Signed:
+def open_act(
+    data: bytes, roster: KeyFinder, *, service: str, now_us: int, roles: frozenset[Role] = PEOPLE
+) -> Signed:
     """The act, or WireError with why it does not count. Single use and zones are for the service to check."""
-    opened = open_person(data, Kind.ACT, roster, service=service, now_us=now_us)
+    opened = open_person(data, Kind.ACT, roster, service=service, now_us=now_us, roles=roles)
     envelope, signer = opened.envelope, opened.signer
     if not (isinstance(envelope.body, list) and envelope.body):
         raise WireError("malformed", "an act is a list that begins with its verb")
@@ -260,7 +277,9 @@ def open_act(data: bytes, roster: Roster, *, service: str, now_us: int) -> Signe
     )
 
 
-def open_person(data: bytes, kind: Kind, roster: Roster, *, service: str, now_us: int) -> Opened:
+def open_person(
+    data: bytes, kind: Kind, roster: KeyFinder, *, service: str, now_us: int, roles: frozenset[Role] = PEOPLE
+) -> Opened:
     """An ACT or APPROVAL of a person to `service`, valid now; WireError with why it is not."""
     opened = open_envelope(data, roster)
     if isinstance(opened, Refusal):
@@ -268,8 +287,9 @@ def open_person(data: bytes, kind: Kind, roster: Roster, *, service: str, now_us
     envelope, signer = opened.envelope, opened.signer
     if envelope.kind is not kind:
         raise WireError("malformed", f"this is {envelope.kind.name}, not {kind.name}")
-    if signer.role is not Role.OPERATOR:
-        raise WireError("role", f"{signer.id} is {signer.role.name.lower()} in the plan, not operator")
+    if signer.role not in roles:
+        wanted = " or ".join(sorted(role.name.lower() for role in roles))
+        raise WireError("role", f"{signer.id} is {signer.role.name.lower()} in the plan, not {wanted}")
     if envelope.addressee != service:
         raise WireError("addressee", f"meant for {envelope.addressee!r}, this is {service!r}")
     if now_us > envelope.not_after_us:

@@ -19,6 +19,7 @@ from . import planfile
 from .planfile import Root, SignedPlan
 
 NAME: Final = "plan.running"
+BEFORE: Final = "plan.before"
 ADOPTED: Final = "plan.adopted"  # the SHA-256 of the delivered file that a later plan has overtaken
 
 
@@ -60,7 +61,22 @@ def keep(signed: SignedPlan, folder: Path) -> None:
     except ConfigError:
         same = False  # none yet, or damaged
     if not same:
+        _put_aside(folder)
         planfile.write(signed, path)
+
+
+def before(folder: Path) -> SignedPlan | None:
+    """The plan that ran before this one: others may still go by it. Nobody's signature is checked; its digest names it."""
+    try:
+        return planfile.read(folder / BEFORE)
+    except ConfigError:
+        return None
+
+
+def _put_aside(folder: Path) -> None:
+    data = _read(folder / NAME)
+    if data is not None:
+        (folder / BEFORE).write_bytes(data)
 
 
 def adopt(signed: SignedPlan, folder: Path, delivered: Path) -> None:
@@ -68,6 +84,7 @@ def adopt(signed: SignedPlan, folder: Path, delivered: Path) -> None:
     beside = folder / f"{ADOPTED}.new"
     beside.write_bytes(_digest(delivered))
     beside.replace(folder / ADOPTED)
+    _put_aside(folder)
     planfile.write(signed, folder / NAME)  # syncs the folder, the first file's name with it
 
 

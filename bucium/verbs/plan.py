@@ -1,13 +1,17 @@
 """`bucium plan`: thresholds, zones, policies and keys, as one signed file."""
 
+import base64
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from bucium import people
 from bucium.output import emit, say, table
 from cython_ext import ConfigError, SystemClock
-from lanes import planfile
+from lanes import pieces, planfile
+from lanes.acts import ApplyPlan
+from lanes.control import ask
 from lanes.keys import kid_of, read_key
 from lanes.plan import Plan
 from lanes.planfile import Root, SignedPlan
@@ -17,6 +21,7 @@ app: Final = typer.Typer(name="plan", help="Thresholds, zones, policies, keys: o
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 PlanFile = Annotated[Path, typer.Argument(help="A built plan.")]
+Socket = Annotated[Path, typer.Option(help="The controller's control socket.", envvar="BUCIUM_CONTROLLER")]
 RootFile = Annotated[Path | None, typer.Option("--root", help="root.toml: check the signatures against it.")]
 
 
@@ -74,39 +79,100 @@ def sign(
         )
     signed = planfile.sign(planfile.read(plan), by, secret, SystemClock().wall_us())
     planfile.write(signed, plan)
-    people = list(planfile.signers(signed, anchor)) if anchor else []
+    standing = list(planfile.signers(signed, anchor)) if anchor else []
     if as_json:
-        emit({"ok": True, "file": str(plan), "signatures": len(signed.signatures), "people": people})
+        emit({"ok": True, "file": str(plan), "signatures": len(signed.signatures), "people": standing})
         return
     say(f"signed {plan} by {by}: {len(signed.signatures)} signatures")
     if anchor:
-        missing = anchor.threshold - len(people)
+        missing = anchor.threshold - len(standing)
         say(
-            f"good: {', '.join(people)}" + (f"; {missing} more needed" if missing > 0 else "; ready to be put in place")
+            f"good: {', '.join(standing)}"
+            + (f"; {missing} more needed" if missing > 0 else "; ready to be put in place")
         )
 
 
+@app.command("apply")
+def apply_(
+    plan: PlanFile,
+    key: Annotated[Path, typer.Option(help="Your signing key: an operator's of the running plan, or a planner's.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays in the journal.")],
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Have the controller run this plan from now on, and take it to the nodes. Nothing is restarted.
+
+    Example: bucium plan apply plan.cbor --reason "gauge moved 0.4 m" --key planners/ana.pem
+    """
+    signed = planfile.read(plan)
+    packed = pieces.pack(signed.digest, planfile.file_of(signed)).data
+    act = ApplyPlan(signed.plan.version, signed.digest, reason)
+    answer = people.Person(socket, key, planner=True).do(act, plan=base64.b64encode(packed).decode())
+    if as_json:
+        emit({"ok": True, **answer})
+        return
+    say(
+        f"version {answer['version']} runs, applied by {answer['by']}; it goes to {answer['behind']} of {answer['nodes']} nodes"
+    )
+    say("Watch it: bucium plan show")
+
+
+def _running(socket: Path, as_json: bool) -> None:
+    """Which plan the controller runs, and each node."""
+    plan, nodes = ask(socket, "plan.show"), ask(socket, "node.list")
+    if as_json:
+        emit({"ok": True, "running": plan, "nodes": [{"node": n["node"], **n["plan"]} for n in nodes]})
+        return
+    say(f"version {plan['version']} runs at {plan['controller']}, group {plan['group']}, root {plan['root']}", "bold")
+    say(f"SHA-256 {plan['digest']}")
+    table(
+        "nodes", ("node", "version", "plan"), [(n["node"], str(n["plan"]["version"] or ""), _state(n)) for n in nodes]
+    )
+
+
+def _state(node: dict[str, Any]) -> str:
+    """How a node stands to the plan."""
+    plan = node["plan"]
+    if plan["current"]:
+        return "runs it"
+    if plan["refused"]:
+        return f"refused it: {plan['refused']}"
+    if plan["sent"] is not None:
+        return f"{plan['sent']:.0%} sent"
+    return "not heard yet" if not plan["version"] else "runs another"
+
+
 @app.command()
-def show(plan: PlanFile, root: RootFile = None, as_json: Json = False) -> None:
+def show(
+    plan: Annotated[Path | None, typer.Argument(help="A built plan; without it the one that runs, and where.")] = None,
+    root: RootFile = None,
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
     """What a built plan says, and who stands for it. With --root, exit code 1 unless enough people signed.
+
+    Without a file: which version the controller runs, and each node.
 
     Example: bucium plan show plan.cbor --root keys/root.toml
     """
+    if plan is None:
+        _running(socket, as_json)
+        return
     signed = planfile.read(plan)
     anchor = load(root, Root) if root else None
-    people = planfile.signers(signed, anchor) if anchor else ()
+    standing = planfile.signers(signed, anchor) if anchor else ()
     if as_json:
         document = signed.plan.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        emit({"ok": True, "sha256": signed.digest.hex(), "people": list(people), "plan": document})
+        emit({"ok": True, "sha256": signed.digest.hex(), "people": list(standing), "plan": document})
     else:
-        _show(signed, people, anchor)
+        _show(signed, standing, anchor)
     if anchor:
         planfile.check(signed, anchor)
 
 
-def _show(signed: SignedPlan, people: tuple[str, ...], anchor: Root | None) -> None:
+def _show(signed: SignedPlan, standing: tuple[str, ...], anchor: Root | None) -> None:
     plan = signed.plan
-    who = ", ".join(people) or "nobody of this root"
+    who = ", ".join(standing) or "nobody of this root"
     say(f"plan version {plan.version} of group {plan.group}, root {plan.root}, controller {plan.controller}", "bold")
     say(f"SHA-256 {signed.digest.hex()}, {len(signed.signatures)} signatures" + (f", good: {who}" if anchor else ""))
     points = [

@@ -30,6 +30,7 @@ class Record(IntEnum):
     REFUSED = 12  # [why, count, detail of the last]: messages that were not ours
     STATE = 13  # [signed bytes, mode]: a state report, newer than the last
     WATCHDOG = 14  # [judged id, cause, was, level, value, reason, trouble, own]: the controller's Panel says so
+    PLAN = 15  # [signed act, once, not-after, outcome, plan digest, packed file]: a plan that a person applied
     ALARM = 20  # [change, alarm]: what others hear, and the alarm whole, after it
     DECISION = 21  # [decision, mode]: what the policy said, and why
     KEPT = 23  # [alarm]: an alarm whole, after a change that only its record shows
@@ -41,7 +42,9 @@ class Record(IntEnum):
     ORDER = 40  # [activation, siren, signed bytes, alarm, level, by]: durable before it is sent
     OUTCOME = 41  # [activation, siren, result, why]: how an order ended without a receipt
     FALL_BACK = 42  # [activation, siren, failure, why, step, sirens]: what was done about a siren that failed
-    NOTICE = 46  # [notice]: what dispatch hears of a siren
+    SILENT_TEST = 43  # [siren, due, activation, at, result, why, passed]: a siren's silent tests, after a change
+    EXERCISE = 44  # [exercise, at, steps, activation, began]: an exercise's occasion, after a step
+    NOTICE = 46  # [notice]: what dispatch hears of a siren, or of an exercise
     DELIVERY = 45  # [channel, identifier, alarm, outcome, detail, attempts, at µs, took ms]: dispatch's receipt
     TROUBLE = 50  # [code, subject, source, on]
     HEAD = 60  # [seq, hash, wall µs, kid, signature]
