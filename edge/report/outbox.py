@@ -9,10 +9,11 @@ Pure: no clock, no I/O; times are monotonic nanoseconds. Three kinds of event, i
 Sent again 2 to 3 s after its PUBACK, ten times: so an event is in time (30 s) where a third of all messages is lost. Then, or at
 once where the PUBACKs say that the link is full, after twice as long each time up to 30 s, with full jitter above the 2 s. While
 the controller is silent only the first few probe for it; a valid message from it makes all due at once. The pace of what is not
-urgent follows the PUBACKs, measured against the quickest of the connection (a satellite is slow and not full), so that on a
-thin link a new alarm finds the pipe empty but for one or two messages (issue 4: ≤ 1 s at 9.6 kbit/s).
+urgent follows the PUBACKs, measured against those of events that were alone in the air (a satellite is slow and not full), so
+that on a thin link a new alarm finds the pipe empty but for one or two messages (issue 4: ≤ 1 s at 9.6 kbit/s).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -30,8 +31,9 @@ HELD_MAX: Final = 1_024  # events in memory in all, 0.5 MB; beyond it the rest w
 PROBES: Final = 4  # events that go on being sent while the controller is silent: 1 kB in 30 s
 INFLIGHT_MAX: Final = 20  # publishes that wait for their PUBACK; the client library starves beyond (libraries.md §a)
 CALM_INFLIGHT_MAX: Final = 16  # of these, what is not urgent may take: an alarm always finds a place
-QUICK_NS: Final = 300_000_000  # a PUBACK within it, or within 5/4 of the quickest: the link has room for one more
-SLOW_NS: Final = 600_000_000  # beyond it, and beyond twice the quickest: for half as many
+QUICK_NS: Final = 300_000_000  # a PUBACK within it, or within 5/4 of a lone one's: the link has room for one more
+SLOW_NS: Final = 600_000_000  # beyond it, and beyond twice a lone one's: for half as many
+LONE_KEPT: Final = 2  # the last PUBACKs of lone events: the quicker counts
 
 Key = tuple[bytes, int]
 
@@ -46,6 +48,7 @@ class Flight:
     due_ns: int
     attempts: int = 0
     in_air: bool = False
+    alone: bool = False  # nothing else was in the air with it
 
     @property
     def order(self) -> tuple[int, int]:
@@ -53,6 +56,12 @@ class Flight:
         if self.kept.urgent:
             return 0, -self.kept.seq
         return (1 if self.fresh else 2), self.kept.seq
+
+    @property
+    def turn(self) -> tuple[int, int, int]:
+        """As `order`, where all may go: what has been sent less often comes first."""
+        first, then = self.order
+        return first, self.attempts, then
 
 
 class Outbox:
@@ -62,7 +71,7 @@ class Outbox:
         self._jitter = jitter
         self._flights: dict[Key, Flight] = {}
         self._room = 1  # calm publishes that may be in the air now
-        self._quickest_ns: int | None = None  # PUBACK of this connection
+        self._lone_ns: deque[int] = deque(maxlen=LONE_KEPT)  # PUBACKs of what was alone in the air
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -87,7 +96,7 @@ class Outbox:
 
     def take(self, now_ns: int, *, heard: bool) -> list[Flight]:
         """Those to publish now, in order; they count as in the air until `landed`. `heard`: the controller is not silent."""
-        ordered = sorted(self._flights.values(), key=lambda f: f.order)
+        ordered = sorted(self._flights.values(), key=lambda f: f.turn if heard else f.order)
         air = [f for f in ordered if f.in_air]
         calm_air = sum(not f.kept.urgent for f in air)
         chosen: list[Flight] = []
@@ -105,6 +114,9 @@ class Outbox:
                 calm_air += 1
             flight.in_air = True
             chosen.append(flight)
+        if chosen:
+            for flight in (*air, *chosen):
+                flight.alone = len(air) + len(chosen) == 1
         return chosen
 
     def landed(self, flight: Flight, now_ns: int, took_ns: int | None) -> None:
@@ -114,16 +126,17 @@ class Outbox:
             flight.due_ns = now_ns
             return
         flight.attempts += 1
-        quickest_ns = took_ns if self._quickest_ns is None else min(took_ns, self._quickest_ns)
-        self._quickest_ns = quickest_ns
-        full = took_ns > max(SLOW_NS, 2 * quickest_ns)
+        if flight.alone:
+            self._lone_ns.append(took_ns)
+        lone_ns = min(self._lone_ns, default=0)
+        full = took_ns > max(SLOW_NS, 2 * lone_ns)
         longest = SOON_RESEND_S
         if full or flight.attempts > SOON_ATTEMPTS:
             rounds = flight.attempts if full else flight.attempts - SOON_ATTEMPTS
             longest = min(LAST_RESEND_S, FIRST_RESEND_S * 2.0 ** min(rounds, 8))
         wait_s = FIRST_RESEND_S + (longest - FIRST_RESEND_S) * self._jitter()
         flight.due_ns = now_ns + round(wait_s * NS_PER_S)
-        if took_ns <= max(QUICK_NS, quickest_ns * 5 // 4):
+        if took_ns <= max(QUICK_NS, lone_ns * 5 // 4):
             self._room = min(CALM_INFLIGHT_MAX, self._room + 1)
         elif full:
             self._room = max(1, self._room // 2)
@@ -137,7 +150,7 @@ class Outbox:
 
     def grounded(self) -> None:
         """The connection is gone: nothing is in the air."""
-        self._quickest_ns = None
+        self._lone_ns.clear()
         for flight in self._flights.values():
             flight.in_air = False
 

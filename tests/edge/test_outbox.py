@@ -105,6 +105,13 @@ def test_while_the_controller_is_silent_only_a_few_probe_and_new_ones_still_go()
     assert len(fly(box, 201 * S)) == INFLIGHT_MAX
 
 
+def test_what_was_never_sent_goes_before_what_is_sent_again():
+    box = outbox(kept(1), kept(2))
+    assert fly(box, 0) == [1]
+    box.add(kept(3), 0, fresh=True)
+    assert [seq for n in (1, 2, 3) for seq in fly(box, 4 * n * S, took_ns=S // 2)][:3] == [2, 3, 1]
+
+
 def test_acks_take_them_out_by_ledger_and_range():
     box = outbox(*(kept(n) for n in range(1, 11)))
     assert box.acked(b"another1", [(0, 100)]) == 0
