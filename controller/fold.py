@@ -147,7 +147,7 @@ class Fold:
         self, node: Node, envelope: Envelope, state: State, data: bytes, *, mode: Mode, now_us: int, now_ns: int
     ) -> list[Folded]:
         """A state report that is newer than the last: the points' words that it changes, or makes live."""
-        node.state_counter, node.heard_us = envelope.counter, now_us
+        node.sequence(state.ledger).stated, node.heard_us = envelope.counter, now_us
         node.plan, node.plan_version = state.plan, envelope.plan_version
         node.rebooted(envelope.boot)
         node.stated = True

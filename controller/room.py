@@ -10,7 +10,6 @@ last snapshot and the rows after it. Nothing here is live after a restart until 
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from cython_ext import BuciumError, Clock, Hazard, Level
@@ -28,6 +27,7 @@ from .alarm.record import Alarm
 from .approvals import Requests
 from .drillnotice import DrillNotice
 from .fold import Fold
+from .inbound.warnings import Warnings
 from .notices import MARK, SirenNotice
 from .policy import Decision
 from .record.journal import Journal
@@ -58,11 +58,11 @@ S = TypeVar("S", bound=_InRoom)
 def one_moment(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """A method that handles one input: the room's time stands still meanwhile (record/moments.py)."""
 
-    @wraps(method)
-    def held(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+    def held(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._room.clock.hold():
             return method(self, *args, **kwargs)
 
+    held.__doc__ = method.__doc__
     return held
 
 
@@ -102,6 +102,7 @@ class Room:
         self.entropy = entropy
         self.fold = Fold(signed)
         self.book = Book()
+        self.warnings = Warnings()  # of other centres
         self.requests = Requests()
         self.troubles = Troubles(self._note_trouble)
         self.decided: dict[Place, Decision] = {}
@@ -230,6 +231,7 @@ class Room:
             "points": fold.points.pack(),
             "activations": fold.activations.pack(),
             "book": self.book.pack(),
+            "warnings": self.warnings.pack(),
             "requests": self.requests.pack(),
             "troubles": self.troubles.pack(),
             "schedule": self.schedule.pack(),
@@ -246,6 +248,7 @@ class Room:
         self.fold.points.restore(state["points"])
         self.fold.activations.restore(state["activations"])
         self.book.restore(state["book"])
+        self.warnings.restore(state["warnings"])
         self.requests.restore(state["requests"])
         self.troubles.restore(state["troubles"])
         self.schedule.restore(state.get("schedule", [[], []]))

@@ -80,6 +80,7 @@ class Remains:
         self.path = path
         self.id = bytes(STORE_ID_BYTES)
         self.seq, self.hash = 0, GENESIS
+        self.damage = ""  # why it ends before its end
         self._emergency: Emergency | None = None
         self._db: Database | None = None
         with contextlib.suppress(StoreError):
@@ -108,6 +109,10 @@ class Remains:
             for row in self.rows():
                 self.seq, self.hash = row.seq, row.hash
 
+    def first_snapshot(self) -> Any | None:
+        """The state that a journal began with, because it goes on from another; None when it has been dropped."""
+        return self._db.first_snapshot() if self._db is not None else None
+
     def last_snapshot(self) -> tuple[int, Any] | None:
         """The newest vouched snapshot, if the rows up to it are whole."""
         found = self._db.last_snapshot() if self._db is not None else None
@@ -116,10 +121,12 @@ class Remains:
     def rows(self, after: int = 0) -> Iterator[Row]:
         """The whole rows beyond `after`."""
         last, before = after, b""
-        with contextlib.suppress(StoreError):
+        try:
             for row in self._db.rows(self.id, after) if self._db is not None else ():
                 yield row
                 last, before = row.seq, row.hash
+        except StoreError as error:
+            self.damage = str(error)
         with contextlib.suppress(StoreError):
             for row in self._emergency.rows() if self._emergency is not None else ():
                 if row.seq == last + 1 and before in (b"", row.previous):

@@ -167,6 +167,13 @@ class Database:
                     return seq, cbor.decode_document(data)
         return None
 
+    def first_snapshot(self) -> Any | None:
+        """The state beside the first row, if it is still kept."""
+        with contextlib.suppress(apsw.Error):
+            found = self._store.execute("SELECT state FROM snapshot WHERE seq = (SELECT min(seq) FROM entry)").get
+            return None if found is None else cbor.decode_document(found)
+        return None
+
     def rows(self, journal: bytes, after: int = 0) -> Iterator[Row]:
         """Rows beyond `after`, each checked against the chain. Damaged names the first that is not whole."""
         previous, expected = GENESIS, after + 1

@@ -201,10 +201,10 @@ class Journal:
         if last.seq > self._seq:
             self._seq, self._hash = last.seq, last.hash
         if not self._why:
-            self._merge_now()
-            if self._why == "damaged":
+            why = self._merge_now()
+            if why == "damaged":
                 raise Damaged("damaged: it takes no more rows", self.path)
-            if self._why:  # what stands there is still to be read
+            if why:  # what stands there is still to be read
                 self._db.close()
                 self._db = Database(self.path, writable=False)
 
@@ -371,8 +371,8 @@ class Journal:
         if head is not None and any(row.kind is Record.HEAD for row in rows):
             self._write_head(head)
 
-    def _merge_now(self) -> None:
-        """Bring the emergency journal into the database, if that works again; else things stay as they are."""
+    def _merge_now(self) -> str:
+        """Bring the emergency journal into the database, if that works again; else why not, and things stay as they are."""
         emergency = self._emergency
         assert emergency is not None
         self._db.close()
@@ -381,12 +381,13 @@ class Journal:
             last = self._db.merge(emergency.rows())
         except (Unwritten, Damaged) as error:
             self._why = error.why if isinstance(error, Unwritten) else "damaged"
-            return
+            return self._why
         try:
             emergency.wipe(last)
         except StoreError as error:
             self._found.add((NO_EMERGENCY, str(error)[-48:]))
         self._why = ""
+        return ""
 
     def _write_head(self, head: Head) -> None:
         """For others; the chain has it too. A disk that does not take it is Trouble, no more."""

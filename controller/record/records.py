@@ -30,6 +30,7 @@ class Record(IntEnum):
     REFUSED = 12  # [why, count, detail of the last]: messages that were not ours
     STATE = 13  # [signed bytes, mode]: a state report, newer than the last
     WATCHDOG = 14  # [judged id, cause, was, level, value, reason, trouble, own]: the controller's Panel says so
+    HEARD = 16  # [message, verdict, the CAP message deflated]: another centre's warning, verified
     PLAN = 15  # [signed act, once, not-after, outcome, plan digest, packed file]: a plan that a person applied
     ALARM = 20  # [change, alarm]: what others hear, and the alarm whole, after it
     DECISION = 21  # [decision, mode]: what the policy said, and why
@@ -39,6 +40,7 @@ class Record(IntEnum):
     APPROVAL = 31  # [signed bytes, once, digest, person, centre, not-after]
     ACT = 32  # [signed bytes, once, not-after, outcome]: what a person did, and what came of it
     CLOSED = 33  # [digest, why]: a request that ended
+    RESET = 34  # [alarm, point, node, signed bytes]: a latched point's reset, durable before it is sent
     ORDER = 40  # [activation, siren, signed bytes, alarm, level, by]: durable before it is sent
     OUTCOME = 41  # [activation, siren, result, why]: how an order ended without a receipt
     FALL_BACK = 42  # [activation, siren, failure, why, step, sirens]: what was done about a siren that failed

@@ -5,13 +5,18 @@ another. It opens the file read-only and may run beside the controller.
 
     hash of a row = SHA-256 of: journal id, 8 bytes · seq, 8 · kind, 4 · wall µs, 8 · monotonic ns, 8 · payload length, 8 ·
                     payload · hash of the row before, 32 (zeros for the first)                        all big-endian
+    emergency     = rows that go on from the last one: after 512 bytes ("BUCIUM-EMERGENCY/1", journal id), each "BucE" · payload
+                    length, 4 · seq, 8 · kind, 4 · wall µs, 8 · monotonic ns, 8 · before, 32 · hash, 32 · first seq of its
+                    write, 8 · CRC-32, 4 · payload
     signed head   = Ed25519 over: "bucium-head/1" · journal id · seq, 8 · hash · wall µs, 8
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,24 +41,27 @@ class Verdict:
     bad_row: int = 0
     why: str = ""
     last_hash: str = ""
+    emergency: int = 0  # of the rows, those that still stand in the emergency journal
 
     @property
     def whole(self) -> bool:
         return self.why == ""
 
 
-def verify_journal(path: Path, keys: Mapping[bytes, bytes] | None = None, head: Path | None = None) -> Verdict:
+def verify_journal(
+    path: Path, keys: Mapping[bytes, bytes] | None = None, head: Path | None = None, emergency: Path | None = None
+) -> Verdict:
     """The verdict on the journal `path`.
 
     `keys`: key id → public key (from the plan's roster); with it every signed head is checked. `head`: a copy of a signed
-    head, kept elsewhere: rows cut off behind it are found.
+    head, kept elsewhere: rows cut off behind it are found. `emergency`: the emergency journal, which may hold the newest rows.
     """
     try:
         store = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     except apsw.Error as error:
         return Verdict(0, 0, 0, why=f"cannot open: {error}")
     try:
-        return _Walk(store, keys).verdict(_outside(head))
+        return _Walk(store, keys, emergency).verdict(_outside(head))
     except (apsw.Error, cbor2.CBORDecodeError, ValueError, TypeError) as error:
         return Verdict(0, 0, 0, bad_row=1, why=f"the file is damaged: {error}")
     except _Bad as bad:
@@ -71,13 +79,15 @@ class _Bad(Exception):
 class _Walk:
     """One pass over the rows, in order."""
 
-    def __init__(self, store: apsw.Connection, keys: Mapping[bytes, bytes] | None) -> None:
+    def __init__(self, store: apsw.Connection, keys: Mapping[bytes, bytes] | None, emergency: Path | None) -> None:
         self._store = store
+        self._emergency = emergency
         self._keys = keys
         self._hashes: dict[int, bytes] = {}
         self._snapshots: dict[int, bytes] = {}
         self.heads = self.checked = 0
         self.first = 1
+        self.aside = 0
 
     def verdict(self, outside: dict[str, Any] | None) -> Verdict:
         ids = [value for (value,) in self._store.execute("SELECT value FROM meta WHERE key = 'journal'")]
@@ -87,7 +97,8 @@ class _Walk:
         wanted = int(outside["seq"]) if outside else 0
         before, last = bytes(32), 0
         at_head = b""
-        for row in self._store.execute(f"SELECT {_COLUMNS} FROM entry ORDER BY seq"):  # noqa: S608 - constant text
+        rows = self._store.execute(f"SELECT {_COLUMNS} FROM entry ORDER BY seq")  # noqa: S608 - constant text
+        for row in chain(rows, self._beside(journal)):
             if last == 0:
                 self.first = _first(row)
                 last = self.first - 1
@@ -100,7 +111,26 @@ class _Walk:
         self._check_snapshots()
         if outside:
             self._check_outside(journal, outside, last, at_head)
-        return Verdict(last - self.first + 1, self.heads, self.checked, last_hash=before.hex())
+        count = last - self.first + 1
+        return Verdict(count, self.heads, self.checked, last_hash=before.hex(), emergency=self.aside)
+
+    def _beside(self, journal: bytes) -> Iterator[tuple[Any, ...]]:
+        """The rows of the emergency journal that the database has not."""
+        data = self._emergency.read_bytes() if self._emergency is not None and self._emergency.exists() else b""
+        if data[:18] != b"BUCIUM-EMERGENCY/1" or data[18:26] != journal:
+            return
+        had: Any = self._store.execute("SELECT max(seq) FROM entry").fetchone()
+        have, at, before = int(had[0] or 0), 512, None
+        while data[at : at + 4] == b"BucE" and zlib.crc32(data[at : at + 108]) == _number(data[at + 108 : at + 112]):
+            length, seq, kind = (_number(data[at + a : at + b]) for a, b in ((4, 8), (8, 16), (16, 20)))
+            wall, monotonic = (int.from_bytes(data[at + a : at + a + 8], "big", signed=True) for a in (20, 28))
+            previous, digest = data[at + 36 : at + 68], data[at + 68 : at + 100]
+            if before is not None and previous != before:
+                return  # of an earlier use
+            before, at = digest, at + 112 + length
+            if seq > have:
+                self.aside += 1
+                yield seq, kind, wall, monotonic, data[at - length : at], previous, digest
 
     def _row(self, journal: bytes, expected: int, row: tuple[Any, ...], before: bytes) -> bytes:
         seq, kind, wall, monotonic, payload, previous, digest = row
@@ -161,6 +191,10 @@ def _first(row: tuple[Any, ...]) -> int:
     if seq > 1 and len(born) == 3 and len(born[2]) == 4 and born[2][1] == seq - 1:
         return int(seq)
     return 1
+
+
+def _number(octets: bytes) -> int:
+    return int.from_bytes(octets, "big")
 
 
 def _signed(

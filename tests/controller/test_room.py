@@ -310,3 +310,13 @@ def test_by_hand_and_none_order_nothing(tmp_path: Path) -> None:
         decision = control.room.decided[ZONE]
         assert decision.reason == reason
         assert decision.move is (Move.BY_HAND if mode == "by-hand" else Move.NONE)
+
+
+async def test_after_a_restart_an_age_is_unknown_until_the_boot_shows_itself_again(control: ControlRoom) -> None:
+    node = live_node(control)
+    raised = node.level("gauge", Level.NORMAL, Level.ALARM)
+    control.clock.advance(600)
+    await control.restart()  # its state report stands among the rows that are read again
+    control.hear(node, raised)
+    assert alarm_of(control).live_level is Level.NORMAL
+    assert control.starts() == []

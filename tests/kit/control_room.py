@@ -145,7 +145,11 @@ class ControlRoom:
         self.room, self.recovered, self.aside = found.room, found.rows, found.aside
         self.journal = self.room.journal
         self.recovered_state = self.room.pack()
-        self.room.begin()
+        with self.room.clock.hold():
+            self.room.begin()
+            self._wire()
+
+    def _wire(self) -> None:
         self.refusals = Refusals(self.room)
         self.ordering = Ordering(self.room, lambda: 0.5)
         self.deciding = Deciding(self.room, self.ordering)
