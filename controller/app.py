@@ -48,6 +48,7 @@ from .recovery import open_room
 from .refusals import Refusals
 from .replan import Replan, settle
 from .room import Room, Tellable
+from .siren.people import People
 from .spread import Spread
 from .telemetry.host import Host, HostIdentity
 from .telemetry.presence import Data
@@ -200,6 +201,8 @@ class _Controller:
                 bytes_max=config.history.spool_mib * MIB,
             )
         self._teller = Teller(self._room, self._tell)
+        folder = ready.local.at(config.controller.plan).parent
+        self._people = People(self._room, folder, others("files"))
         self._host = Host(
             HostIdentity(config.telemetry.host or plan.controller, (plan.group,)),
             listener=Intake(self._room, self._watchdog, self._keep if self._history else None),
@@ -285,6 +288,7 @@ class _Controller:
             planning=self._planning,
             spread=self._spread,
             pending=self._dispatcher.pending,
+            picture=self._upkeep.picture,
         )
         async with control.serve(socket, desk.verbs), asyncio.TaskGroup() as group:
             tasks = [group.create_task(work, name=name) for name, work in self._loops(committing)]
@@ -304,6 +308,7 @@ class _Controller:
             ("dispatch", self._dispatcher.run()),
             ("teller", self._teller.run()),
             ("host", self._host.run()),
+            ("people", self._people.run()),
         ]
         if self._history is not None:
             loops.append(("history", self._history.run()))

@@ -24,6 +24,7 @@ from .planning import Planning
 from .refusals import Refusals
 from .room import Room
 from .shown import activation_of, decision_of, last_of, policy_of, stage_of
+from .siren.picture import Picture
 from .spread import Spread
 
 ACTS: Final = (
@@ -54,6 +55,7 @@ class Desk:
         planning: Planning,
         spread: Spread,
         pending: Callable[[], Awaitable[dict[str, int]]],
+        picture: Picture,
     ) -> None:
         self._room = room
         self._acting = acting
@@ -63,6 +65,7 @@ class Desk:
         self._planning = planning
         self._spread = spread
         self._pending = pending
+        self._picture = picture
 
     @property
     def verbs(self) -> dict[str, Handler]:
@@ -72,6 +75,7 @@ class Desk:
             "alarm.show": self._alarm,
             "siren.list": self._sirens,
             "siren.status": self._activations,
+            "siren.coverage": self._coverage,
             "node.list": self._nodes,
             "journal.head": self._head,
             "plan.show": self._plan,
@@ -199,6 +203,7 @@ class Desk:
                     "hold_s": view.hold_s,
                     "trouble": view.trouble,
                     "heard_us": view.heard_us,
+                    **self._picture.siren(view),
                     **last_of(last_sound(room.fold.activations, view.id)),
                     "node_silent": room.troubles.on("node-silent", view.node)
                     or room.troubles.on("node-never-seen", view.node),
@@ -206,11 +211,17 @@ class Desk:
             )
         return found
 
+    async def _coverage(self, _: dict[str, Any]) -> list[dict[str, Any]]:
+        return self._picture.zones()
+
     async def _activations(self, _: dict[str, Any]) -> dict[str, Any]:
         room = self._room
         now_ns = room.clock.monotonic_ns()
         return {
-            "activations": [activation_of(each) for each in room.fold.activations],
+            "activations": [
+                activation_of(each) | {"people": self._picture.reached(each)} for each in room.fold.activations
+            ],
+            "exercises": self._picture.exercises(),
             "requests": [self._acting.describe(request) for request in room.requests],
             "veto_times": [
                 {"incident": incident.hex(), "level": int(level), "left_s": max(0.0, (end_ns - now_ns) / NS_PER_S)}

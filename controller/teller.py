@@ -8,9 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from .alarm.changes import AlarmChange
-from .notices import SirenNotice
-from .room import Room
+from .room import Room, Tellable
 
 TELL_MAX: Final = 500  # changes told together: dispatch writes so many in one commit
 AGAIN_S: Final = 5.0  # until what is not durable is told again
@@ -19,7 +17,7 @@ AGAIN_S: Final = 5.0  # until what is not durable is told again
 class Teller:
     """Runs until cancelled. `tell` says whether what it took up is durable."""
 
-    def __init__(self, room: Room, tell: Callable[[AlarmChange | SirenNotice], Awaitable[bool]]) -> None:
+    def __init__(self, room: Room, tell: Callable[[Tellable], Awaitable[bool]]) -> None:
         self._room = room
         self._tell = tell
         self._wake = asyncio.Event()
@@ -44,7 +42,7 @@ class Teller:
                         self._again.add(seq)
                         self._again_at = asyncio.get_running_loop().time() + AGAIN_S
 
-    def _fresh(self) -> list[tuple[int, AlarmChange | SirenNotice]]:
+    def _fresh(self) -> list[tuple[int, Tellable]]:
         return [(seq, change) for seq, change in self._room.untold.items() if seq not in self._again][:TELL_MAX]
 
     async def _pause(self) -> None:

@@ -9,11 +9,16 @@ from cython_ext import NS_PER_S
 from .acting import Acting
 from .deciding import Deciding
 from .falling import Falling
+from .heeding import Heeding
 from .lane import Lane
 from .ordering import Ordering
 from .record.records import Record
 from .refusals import Refusals
 from .room import Room
+from .siren.drills import Drills
+from .siren.picture import Picture
+from .siren.silent import SilentTests
+from .siren.watching import Watching
 from .watchdog import Watchdog
 
 TICK_S: Final = 0.25
@@ -25,7 +30,7 @@ HEAD_NS: Final = 60 * NS_PER_S
 HEAD_ROWS: Final = 1_000
 KEEP_TROUBLE_US: Final = 24 * 3_600_000_000
 PASSING: Final = frozenset(
-    {"ledger-new", "report-unusable", "ledger-gaps", "host-duplicate", "journal-aside"}
+    {"ledger-new", "report-unusable", "ledger-gaps", "host-duplicate", "journal-aside", "cap-in-reference"}
 )  # said once, shown for a day
 
 
@@ -51,13 +56,22 @@ class Upkeep:
             lambda now_ns, _: deciding.tick(now_ns),
             lambda now_ns, _: watchdog.tick(now_ns),
         )
+        self.heeding = Heeding(room, deciding)
+        self.watching = Watching(room)
+        self.silent_tests = SilentTests(room, ordering)
+        self.drills = Drills(room, ordering)
+        self.picture = Picture(room, self.watching, self.silent_tests, self.drills)
         self._slow: tuple[Callable[[int, int], None], ...] = (
             lambda _, now_us: acting.tick(now_us),
             lambda now_ns, _: refusals.tick(now_ns),
             lambda now_ns, _: lane.tick(now_ns),
             self._mutes,
+            self.heeding.tick,
             self._silence,
             self._passing,
+            self.watching.tick,
+            self.silent_tests.tick,
+            self.drills.tick,
             self._keep,
         )
         self._deciding = deciding

@@ -103,12 +103,12 @@ class Author(Wording):
         super().__init__(plan, settings)
         self.signer = signer
         self._areas: dict[tuple[str, Language], str] = {}
-        self._contact = _element("web", settings.web) + _element("contact", settings.contact)
-        self._sender_name = _element("senderName", settings.sender_name)
-        self._scope = (
-            _element("scope", settings.scope)
-            + _element("restriction", settings.restriction)
-            + _element("addresses", settings.addresses)
+        self.contact = element("web", settings.web) + element("contact", settings.contact)
+        self._sender_name = element("senderName", settings.sender_name)
+        self.scope = (
+            element("scope", settings.scope)
+            + element("restriction", settings.restriction)
+            + element("addresses", settings.addresses)
         )
 
     def compose(self, change: AlarmChange, place: Place, words: dict[Language, Writing]) -> bytes:
@@ -116,18 +116,18 @@ class Author(Wording):
         status = status_of(change.mode, self.plan.root)
         pieces = [
             f'<alert xmlns="{NAMESPACE}">',
-            _element("identifier", place.identifier),
-            _element("sender", self.settings.sender),
-            _element("sent", time_of(place.sent_us)),
-            _element("status", status),
-            _element("msgType", place.type),
-            _element("source", f"bucium {self.plan.controller}"),
-            self._scope,
-            _element("note", self._note(change, place, status)),
-            _element("references", " ".join(place.references)),
-            _element("incidents", change.alarm_id.incident.hex()),
+            element("identifier", place.identifier),
+            element("sender", self.settings.sender),
+            element("sent", time_of(place.sent_us)),
+            element("status", status),
+            element("msgType", place.type),
+            element("source", f"bucium {self.plan.controller}"),
+            self.scope,
+            element("note", self._note(change, place, status)),
+            element("references", " ".join(place.references)),
+            element("incidents", change.alarm_id.incident.hex()),
         ]
-        evidence = "".join(_pair("parameter", "bucium_evidence", self.evidence(each)) for each in change.readings)
+        evidence = "".join(pair("parameter", "bucium_evidence", self.evidence(each)) for each in change.readings)
         for language, written in words.items():
             pieces.append(self._info(change, place, language, written, evidence))
         pieces.append("</alert>")
@@ -151,22 +151,22 @@ class Author(Wording):
         return "".join(
             (
                 f"<info><language>{language}</language><category>{CATEGORY[change.hazard]}</category>",
-                _element("event", words.event),
-                _element("responseType", "AllClear" if over else RESPONSE.get((change.hazard, level), "Monitor")),
+                element("event", words.event),
+                element("responseType", "AllClear" if over else RESPONSE.get((change.hazard, level), "Monitor")),
                 f"<urgency>{meaning.urgency}</urgency><severity>{meaning.severity}</severity>",
                 f"<certainty>Observed</certainty><effective>{sent}</effective>",
                 f"<onset>{time_of(change.opened_us)}</onset><expires>{time_of(place.expires_us)}</expires>",
                 self._sender_name,
-                _element("headline", words.headline),
-                _element("description", words.description),
-                _element("instruction", words.instruction),
-                self._contact,
-                _pair("parameter", "awareness_level", meaning.awareness),
-                _pair("parameter", "awareness_type", kind) if kind else "",
-                _pair("parameter", "bucium_alarm", str(change.alarm_id)),
-                _pair("parameter", "bucium_plan", str(self.plan.version)),
+                element("headline", words.headline),
+                element("description", words.description),
+                element("instruction", words.instruction),
+                self.contact,
+                pair("parameter", "awareness_level", meaning.awareness),
+                pair("parameter", "awareness_type", kind) if kind else "",
+                pair("parameter", "bucium_alarm", str(change.alarm_id)),
+                pair("parameter", "bucium_plan", str(self.plan.version)),
                 evidence,
-                self._area(change, language),
+                self.area(change.zone, language),
                 "</info>",
             )
         )
@@ -177,34 +177,34 @@ class Author(Wording):
         level, reason = reading.level.name.lower(), reading.reason.name.lower()
         return f"{reading.key}; {reading.point}; {value}; {level}; {reason}; {time_of(reading.at_us)}"
 
-    def _area(self, change: AlarmChange, language: Language) -> str:
+    def area(self, zone_id: str, language: Language) -> str:
         """The zone's area. A zone of the plan is written once in each language."""
-        known = self._areas.get((change.zone, language))
+        known = self._areas.get((zone_id, language))
         if known is not None:
             return known
-        zone = self.zone(change)
-        written = _element("areaDesc", texts.local(zone.name, language, zone.id).strip() or zone.id)
+        zone = self.zone_of(zone_id)
+        written = element("areaDesc", texts.local(zone.name, language, zone.id).strip() or zone.id)
         if zone.polygon:
-            written += _element("polygon", " ".join(f"{_plain(lat)},{_plain(lon)}" for lat, lon in zone.polygon))
+            written += element("polygon", " ".join(f"{_plain(lat)},{_plain(lon)}" for lat, lon in zone.polygon))
         if zone.circle:
             latitude, longitude, radius_km = zone.circle
-            written += _element("circle", f"{_plain(latitude)},{_plain(longitude)} {_plain(radius_km)}")
+            written += element("circle", f"{_plain(latitude)},{_plain(longitude)} {_plain(radius_km)}")
         for name, value in sorted(zone.geocodes.items()):
-            written += _pair("geocode", name, value)
+            written += pair("geocode", name, value)
         area = f"<area>{written}</area>"
-        if self.plan_has(change.zone):
-            self._areas[change.zone, language] = area
+        if self.plan_has(zone_id):
+            self._areas[zone_id, language] = area
         return area
 
 
-def _element(name: str, text: str) -> str:
+def element(name: str, text: str) -> str:
     """An element with its text, as exclusive canonical XML writes it; nothing for an empty text."""
     return f"<{name}>{_escape(clean(text))}</{name}>" if text else ""
 
 
-def _pair(element: str, name: str, value: str) -> str:
+def pair(tag: str, name: str, value: str) -> str:
     """A valueName with its value, both of which a message must have even when they are empty."""
-    return f"<{element}><valueName>{_escape(clean(name))}</valueName><value>{_escape(clean(value))}</value></{element}>"
+    return f"<{tag}><valueName>{_escape(clean(name))}</valueName><value>{_escape(clean(value))}</value></{tag}>"
 
 
 def _escape(text: str) -> str:

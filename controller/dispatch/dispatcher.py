@@ -15,6 +15,7 @@ from cython_ext import Clock
 from lanes.store import Runner
 
 from ..alarm.changes import AlarmChange
+from ..drillnotice import DrillNotice
 from ..notices import SirenNotice
 from . import Channel, Delivery, Outcome, ReceiptSink, TroubleSink
 from .cap import Author
@@ -63,12 +64,12 @@ class Dispatcher:
             )
             for channel in channels
         }
-        self._pending: list[tuple[AlarmChange | SirenNotice, asyncio.Future[bool]]] = []
+        self._pending: list[tuple[AlarmChange | SirenNotice | DrillNotice, asyncio.Future[bool]]] = []
         self._arrived = asyncio.Event()
         self._invalid = False
         self._refused = False  # the disk takes nothing
 
-    async def tell(self, change: AlarmChange | SirenNotice) -> bool:
+    async def tell(self, change: AlarmChange | SirenNotice | DrillNotice) -> bool:
         """Returns when the change is taken up: True when that is durable, False when only memory has it: tell it again later.
 
         Changes told at the same time share one commit. Needs `run`.

@@ -15,6 +15,7 @@ import apsw
 from lanes.store import StoreError
 
 from ..alarm.changes import AlarmChange
+from ..drillnotice import DrillNotice
 from ..notices import SirenNotice
 from . import Message
 from .cap import Author
@@ -76,7 +77,7 @@ class Keeping:
 
     # As Outbox has it.
 
-    def tell(self, author: Author, changes: Sequence[AlarmChange | SirenNotice], now_us: int) -> Told:
+    def tell(self, author: Author, changes: Sequence[AlarmChange | SirenNotice | DrillNotice], now_us: int) -> Told:
         return self._do(lambda outbox: outbox.tell(author, changes, now_us))
 
     def renew(self, author: Author, now_us: int) -> Told:

@@ -21,8 +21,9 @@ from cython_ext import Level
 from lanes.store import open_store
 
 from ..alarm.changes import AlarmChange, ChangeKind
+from ..drillnotice import DrillNotice
 from ..notices import SirenNotice
-from . import Message, gate
+from . import Message, drill, gate
 from .cap import Author, MessageType, Place, identifier_of, reference_of
 from .siren import tell_of
 from .summary import summarise
@@ -100,17 +101,21 @@ class Outbox:
 
     # In.
 
-    def tell(self, author: Author, changes: Sequence[AlarmChange | SirenNotice], now_us: int) -> Told:
+    def tell(self, author: Author, changes: Sequence[AlarmChange | SirenNotice | DrillNotice], now_us: int) -> Told:
         """Write and queue the messages about `changes`, in one commit. A change that was told before is not told again."""
         identifiers: list[str] = []
         invalid: list[str] = []
         with self._db:
             for change in changes:
-                identifier = change.identifier if isinstance(change, SirenNotice) else identifier_of(change)
+                identifier = identifier_of(change) if isinstance(change, AlarmChange) else change.identifier
                 if self._db.execute("SELECT 1 FROM message WHERE identifier = ?", (identifier,)).get:
                     continue
                 if isinstance(change, SirenNotice):
                     self._notice(author, change, now_us)
+                    identifiers.append(identifier)
+                    continue
+                if isinstance(change, DrillNotice):
+                    invalid += self._drill(author, change, now_us)
                     identifiers.append(identifier)
                     continue
                 alarm = _key(change)
@@ -171,11 +176,32 @@ class Outbox:
             verdict = gate.publish(author.compose(change, place, words), author.signer, now_us)
             cap, wrong = verdict.data, [str(fault) for fault in verdict.faults]
         summary = summarise(author, change, place, words, cap=cap is not None)
-        channels = [name for name, wants in self._wants.items() if wants(cap is not None)]
         urgent = not renewed and change.kind in (ChangeKind.RAISED, ChangeKind.ESCALATED, ChangeKind.CLEARED)
-        reference = reference_of(author.settings.sender, identifier, sent_us)
-        told = str(kind) if cap is not None else ""
-        row = (identifier, alarm, told, reference, urgent, sent_us, place.expires_us)
+        self._put(author, place, alarm, str(kind) if cap is not None else "", cap, summary, urgent=urgent)
+        return [f"{identifier}: {fault}" for fault in wrong]
+
+    def _drill(self, author: Author, notice: DrillNotice, now_us: int) -> list[str]:
+        """An exercise's step: CAP and JSON, in the chain of its occasion."""
+        references = self._chain(notice.chain)
+        kind = drill.type_of(notice, chained=bool(references))
+        sent_us = now_us // 1_000_000 * 1_000_000
+        valid_us = author.settings.valid_s * 1_000_000
+        expires_us = drill.expires_us(notice, sent_us, valid_us)
+        place = Place(notice.identifier, kind or MessageType.UPDATE, references, sent_us, expires_us)
+        words = drill.words_of(author, notice)
+        verdict = gate.publish(drill.compose(author, notice, place, words), author.signer, now_us) if kind else None
+        cap = verdict.data if verdict else None
+        summary = drill.summarise(author, notice, place, words, cap=cap is not None)
+        self._put(author, place, notice.chain, str(kind) if cap is not None else "", cap, summary, urgent=False)
+        return [f"{notice.identifier}: {fault}" for fault in (verdict.faults if verdict else ())]
+
+    def _put(
+        self, author: Author, place: Place, chain: str, told: str, cap: bytes | None, summary: bytes, *, urgent: bool
+    ) -> None:
+        """A message, for every channel that takes it."""
+        channels = [name for name, wants in self._wants.items() if wants(cap is not None)]
+        reference = reference_of(author.settings.sender, place.identifier, place.sent_us)
+        row = (place.identifier, chain, told, reference, urgent, place.sent_us, place.expires_us)
         self._db.execute(
             "INSERT INTO message(identifier, alarm, type, reference, urgent, sent_us, expires_us, cap, summary)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -183,7 +209,6 @@ class Outbox:
         )
         number = self._db.last_insert_rowid()
         self._db.executemany("INSERT INTO parcel VALUES (?, ?)", [(name, number) for name in channels])
-        return [f"{identifier}: {fault}" for fault in wrong]
 
     def _notice(self, author: Author, notice: SirenNotice, now_us: int) -> None:
         """What people must hear of a siren: to every channel that takes what CAP does not tell."""

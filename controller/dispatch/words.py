@@ -53,7 +53,11 @@ class Wording:
 
     def zone(self, change: AlarmChange) -> Zone:
         """The zone of the alarm; one that the plan no longer has is told under its id, without an area."""
-        return self._zones.get(change.zone) or Zone.model_validate({"id": change.zone})
+        return self.zone_of(change.zone)
+
+    def zone_of(self, zone: str) -> Zone:
+        """The plan's zone of this id, or one that has only the id."""
+        return self._zones.get(zone) or Zone.model_validate({"id": zone})
 
     def plan_has(self, zone: str) -> bool:
         """Whether the zone is one of the plan's."""
@@ -87,7 +91,7 @@ class Wording:
         if status != "Actual":
             instruction = f"{texts.text(language, f'note.{status.lower()}')} {instruction}"
         description = self._describe(change, language, name, hazard, event)
-        return Writing(event, _cut(headline, HEADLINE_MAX), description, _cut(instruction, TEXT_MAX))
+        return Writing(event, cut(headline, HEADLINE_MAX), description, cut(instruction, TEXT_MAX))
 
     def _describe(self, change: AlarmChange, language: Language, zone: str, hazard: str, event: str) -> str:
         timezone = self.zone(change).timezone
@@ -113,7 +117,7 @@ class Wording:
         if len(change.readings) > READINGS_SHOWN:
             more = len(change.readings) - READINGS_SHOWN
             lines.append(texts.text(language, "description.more", count=more))
-        return _cut(" ".join(lines), TEXT_MAX)
+        return cut(" ".join(lines), TEXT_MAX)
 
     def point_name(self, point_id: str, language: Language) -> str:
         item = self._points.get(point_id)
@@ -124,5 +128,6 @@ class Wording:
         return item.unit if item else ""
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int) -> str:
+    """At most so many characters."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
