@@ -16,7 +16,7 @@ from lanes.identity import SEQ_MAX, STORE_ID_BYTES
 from lanes.keys import Mode, Role
 from lanes.pieces import Want
 from lanes.plan import Point
-from lanes.reports import BootData, Event, ReceiptData, State, TransitionData, TroubleData
+from lanes.reports import BootData, Event, ReceiptData, ResetData, State, TransitionData, TroubleData
 
 from .deciding import Deciding
 from .fold import LIVE_NS, RAISING, Folded, owns
@@ -63,15 +63,17 @@ class Hearing:
         deciding: Deciding,
         heard: Callable[[str, TransitionData, int], None] = lambda _node, _data, _at_us: None,
         wants: Callable[[Node, Want], None] = lambda _node, _want: None,
+        resets: Callable[[Node, ResetData], None] = lambda _node, _data: None,
     ) -> None:
         """`heard` takes each transition (node, data, UTC microseconds) to the history and never waits; `wants` takes what a node
-        wants of the plan.
+        wants of the plan, `resets` its answer to a latched point's reset.
         """
         self._room = room
         self._ordering = ordering
         self._deciding = deciding
         self._heard = heard
         self._wants = wants
+        self._resets = resets
         self.owed: dict[Owed, None] = {}
 
     def take(self, opened: Opened, topic_node: str) -> Heard:
@@ -183,6 +185,8 @@ class Hearing:
             self._danger(folded, raising=event.data.cause in RAISING)
         elif isinstance(event.data, ReceiptData):
             self._ordering.receipt(node, event.data, now_ns, envelope.issued_us)
+        elif isinstance(event.data, ResetData):
+            self._resets(node, event.data)
         elif isinstance(event.data, TroubleData):
             room.trouble(event.data.code, event.data.subject, event.data.on, node.id)
         elif isinstance(event.data, BootData):
@@ -204,10 +208,10 @@ class Hearing:
             state = State.unpack(envelope.body)
         except WireError:
             return self._nameless(opened, node)
-        if envelope.counter <= node.state_counter:
+        held = node.sequences.get(state.ledger)
+        if held is not None and envelope.counter <= held.stated:  # a new ledger counts anew
             return Heard.STALE
         now_ns, now_us = room.clock.monotonic_ns(), room.clock.wall_us()
-        held = node.sequences.get(state.ledger)
         rolled_back = held is not None and held.highest > state.head
         room.trouble("ledger-rolled-back", node.id, rolled_back)
         if node.ledger not in (state.ledger, bytes(STORE_ID_BYTES)):

@@ -52,7 +52,6 @@ class Node:
     boot: bytes = NO_BOOT
     ledger: bytes = bytes(STORE_ID_BYTES)  # the current one; zeros: none heard of
     head: int = 0  # of that ledger
-    state_counter: int = 0
     plan: bytes = b""
     heard_us: int = 0
     sequences: dict[bytes, Sequence] = field(default_factory=dict)
@@ -60,6 +59,12 @@ class Node:
     lead_ns: int | None = None  # the largest (node's monotonic − ours) of this boot
     stated: bool = False  # a state report of this boot has come
     plan_version: int = 0  # of `plan`; 0: not heard in this process's life
+
+    @property
+    def state_counter(self) -> int:
+        """The highest counter of the present ledger's state reports; each ledger counts its own, from 1."""
+        sequence = self.sequences.get(self.ledger)
+        return sequence.stated if sequence else 0
 
     def hear(self, boot: bytes, monotonic_ns: int, now_ns: int) -> int | None:
         """Note a message of the node; its age in nanoseconds, or None while that cannot be known."""
@@ -137,9 +142,11 @@ class Registry:
             node = self.nodes.get(node_id)
             if node is None:
                 continue
-            node.boot, node.ledger, node.head, node.state_counter = boot, ledger, head, counter
+            node.boot, node.ledger, node.head = boot, ledger, head
             node.plan, node.heard_us = plan, heard_us
             node.sequences = {each[0]: Sequence.restore(each) for each in sequences}
+            if ledger in node.sequences:
+                node.sequences[ledger].stated = counter
         for siren_id, stage, order_epoch, hold_s, trouble, heard_us, *rest in sirens:
             view = self.sirens.get(siren_id)
             if view is not None:

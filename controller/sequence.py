@@ -23,12 +23,13 @@ class Run:
 
 @dataclass(slots=True)
 class Sequence:
-    """One ledger's seqs. `last` is the SHA-256 of event `through`."""
+    """One ledger's seqs. `last` is the SHA-256 of event `through`; `stated` the highest counter of its state reports."""
 
     ledger: bytes
     through: int = 0
     last: bytes = bytes(DIGEST_BYTES)
     runs: list[Run] = field(default_factory=list)
+    stated: int = 0
 
     def has(self, seq: int) -> bool:
         return seq <= self.through or any(run.first <= seq <= run.last for run in self.runs)
@@ -65,9 +66,10 @@ class Sequence:
         return Ack(journal, self.ledger, self.through, ranges, self.last)
 
     def pack(self) -> list[Any]:
-        return [self.ledger, self.through, self.last, [[run.first, run.last, run.hash] for run in self.runs]]
+        runs = [[run.first, run.last, run.hash] for run in self.runs]
+        return [self.ledger, self.through, self.last, runs, self.stated]
 
     @classmethod
     def restore(cls, value: list[Any]) -> "Sequence":
-        ledger, through, last, runs = value
-        return cls(ledger, through, last, [Run(*run) for run in runs])
+        ledger, through, last, runs, *stated = value
+        return cls(ledger, through, last, [Run(*run) for run in runs], *stated)
