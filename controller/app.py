@@ -33,6 +33,7 @@ from .dispatch import Delivery
 from .dispatch.cap import Author
 from .dispatch.channels import channels_of
 from .dispatch.dispatcher import Dispatcher
+from .exchange import Exchange
 from .falling import Falling
 from .hearing import Hearing
 from .history.dated import dated
@@ -176,11 +177,13 @@ class _Controller:
         ready, clock = self._ready, self._clock
         config, plan = ready.local.config, ready.signed.plan
         author = Author(plan, config.cap, ready.signer)
+        channels = channels_of(
+            config.dispatch, clock=clock, runner=others("files"), data=ready.data, sender=config.cap.sender
+        )
+        self._exchange = Exchange(ready, self._room, self._upkeep.heeding, self._refusals, channels, others=others)
         self._dispatcher = Dispatcher(
             author,
-            channels_of(
-                config.dispatch, clock=clock, runner=others("files"), data=ready.data, sender=config.cap.sender
-            ),
+            channels,
             path=ready.data / "outbox.db",
             clock=clock,
             runner=others("dispatch"),
@@ -306,6 +309,7 @@ class _Controller:
             ("lane", self._lane.run()),
             ("upkeep", self._upkeep.run()),
             ("dispatch", self._dispatcher.run()),
+            *self._exchange.loops(),
             ("teller", self._teller.run()),
             ("host", self._host.run()),
             ("people", self._people.run()),

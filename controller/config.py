@@ -22,6 +22,8 @@ from lanes.settings import Settings
 from .dispatch.capsign import Signer, read_signer
 from .dispatch.settings import CapSettings, ChannelSettings
 from .history.history import HistorySettings
+from .inbound.settings import SourceSettings
+from .listener import ListenerSettings
 
 S = TypeVar("S", bound=Settings)
 
@@ -68,6 +70,8 @@ class ControllerConfig(Settings):
     telemetry: TelemetrySection = TelemetrySection.model_validate({})
     cap: CapSettings = CapSettings.model_validate({})
     dispatch: tuple[ChannelSettings, ...] = ()
+    listener: ListenerSettings | None = Field(None, description="our HTTP server: the Atom feed, and the door for CAP")
+    sources: tuple[SourceSettings, ...] = Field((), alias="source", description="other centres whose CAP we take")
     history: HistorySettings | None = Field(None, description="a server with InfluxDB's v2 write API")
 
     @model_validator(mode="after")
@@ -75,6 +79,15 @@ class ControllerConfig(Settings):
         names = [channel.name for channel in self.dispatch]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two [[dispatch]] channels are called {twice[0]!r}; give each its own name")
+        if [channel.kind for channel in self.dispatch].count("atom") > 1:
+            raise ValueError("two [[dispatch]] channels are of kind atom; there is one feed")
+        if self.listener is None and any(channel.kind == "atom" for channel in self.dispatch):
+            raise ValueError("an atom channel needs a [listener] that hands the feed out")
+        if self.listener is None and any(source.post for source in self.sources):
+            raise ValueError("a [[source]] that may post needs a [listener] to post to")
+        named = [source.name for source in self.sources]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(f"two [[source]] tables are called {twice[0]!r}; give each its own name")
         return self
 
 
@@ -181,8 +194,16 @@ def _placed(config: ControllerConfig, base: Path) -> ControllerConfig:
     changes: dict[str, object] = {
         "broker": _beside(config.broker, base, ("ca", "certificate", "key", "password_file")),
         "cap": _beside(config.cap, base, ("key", "certificate")),
-        "dispatch": tuple(_beside(each, base, ("secret_file", "ca", "folder")) for each in config.dispatch),
+        "dispatch": tuple(
+            _beside(each, base, ("secret_file", "ca", "folder", "certificate", "key")) for each in config.dispatch
+        ),
     }
+    if config.listener is not None:
+        changes["listener"] = _beside(config.listener, base, ("certificate", "key"))
+    changes["sources"] = tuple(
+        _beside(each, base, ("ca",)).model_copy(update={"certificates": tuple(base / pin for pin in each.certificates)})
+        for each in config.sources
+    )
     if config.history is not None:
         changes["history"] = _beside(config.history, base, ("token_file", "ca"))
     return config.model_copy(update=changes)

@@ -18,6 +18,7 @@ from .activation import NO_ANSWER, Result
 from .alarm.record import Alarm
 from .ordering import Ordering
 from .policy import Decision, Move, decide
+from .resets import Resets
 from .room import POLICY, Place, Room
 
 
@@ -27,6 +28,7 @@ class Deciding:
     def __init__(self, room: Room, ordering: Ordering) -> None:
         self._room = room
         self._ordering = ordering
+        self.resets = Resets(room, self.consider)
         self._veto_ns: dict[tuple[bytes, Level], int] = {}  # when a veto time ends, by our monotonic clock
 
     def consider(self, place: Place) -> None:
@@ -53,7 +55,8 @@ class Deciding:
         def proven(policy: Policy) -> bool:
             return bool(room.fold.pool.choose(policy, now_ns))
 
-        decision = decide(alarm, room.plan, proven=proven)
+        others = room.warnings.asking((alarm.id.zone, alarm.id.hazard, alarm.mode))
+        decision = decide(alarm, room.plan, proven=proven, others=others)
         barred = room.barred.get(decision.incident)
         if barred is not None and decision.move in (Move.AUTOMATIC, Move.UNLESS_VETOED) and decision.level <= barred[0]:
             return replace(decision, move=Move.NONE, reason=barred[1])
@@ -68,8 +71,9 @@ class Deciding:
         room.decide(place, decision)
 
     def tick(self, now_ns: int) -> None:
-        """End the veto times that have run out."""
+        """End the veto times that have run out, and what resets are late."""
         room = self._room
+        self.resets.tick(now_ns, room.clock.wall_us())
         over = {key for key, end_ns in self._veto_ns.items() if end_ns <= now_ns}
         for key in over:
             del self._veto_ns[key]

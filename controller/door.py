@@ -19,7 +19,9 @@ _IN: Final = re.compile(r"/cap/in/([a-z0-9-]{1,32})")
 _PAGE: Final = re.compile(r"page=([1-9][0-9]{0,3})")
 PLAIN: Final = {"content-type": "text/plain; charset=utf-8"}
 
-Take = Callable[[str, bytes], Awaitable[tuple[int, str]]]  # (source, message) → (HTTP status, a short word)
+Take = Callable[
+    [str, bytes, str], Awaitable[tuple[int, str]]
+]  # (source, message, address) → (HTTP status, a short word)
 
 
 class Door:
@@ -33,7 +35,7 @@ class Door:
         if self._take is not None and (source := _IN.fullmatch(request.path)):
             if request.method != "POST":
                 return _text(405, "POST only", allow="POST")
-            status, word = await self._take(source[1], request.body)
+            status, word = await self._take(source[1], request.body, request.peer)
             return _text(status, word)
         if self._feed is None:
             return _text(404, "not here")

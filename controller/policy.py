@@ -53,10 +53,19 @@ class Decision:
         return cls(where, incident, Level(level), decided, reason, pattern, max_s, veto_s, k, tuple(sirens))
 
 
-def decide(alarm: Alarm, plan: Plan, *, proven: Callable[[Policy], bool]) -> Decision:
-    """What the plan says about this alarm now. `proven`: whether we hold the signed reports that the policy asks for."""
+def decide(alarm: Alarm, plan: Plan, *, proven: Callable[[Policy], bool], others: Level = Level.NORMAL) -> Decision:
+    """What the plan says about this alarm now. `proven`: whether we hold the signed reports that the policy asks for.
+
+    `others`: how bad it is by centres whose warnings may be put before our people. It never sounds anything by itself, and never
+    stands in the way of what our own points say.
+    """
     where, incident = alarm.id, alarm.incident
-    level = alarm.live_level
+    level = alarm.measured_level
+    policy = plan.policy(where.zone, where.hazard, level)
+    theirs = others > level and (policy is None or policy.mode == "none")
+    if theirs:
+        level = others
+        policy = plan.policy(where.zone, where.hazard, level)
 
     def nothing(reason: str) -> Decision:
         return Decision(where, incident, level, Move.NONE, reason)
@@ -68,8 +77,8 @@ def decide(alarm: Alarm, plan: Plan, *, proven: Callable[[Policy], bool]) -> Dec
     if alarm.state in MUTED:
         return nothing(str(alarm.state))
     if level is Level.NORMAL:
-        return nothing("late")  # a historical event never sounds a siren
-    policy = plan.policy(where.zone, where.hazard, level)
+        # a historical event never sounds a siren, nor does a warning of others that is only to be shown
+        return nothing("late" if alarm.live_level is Level.NORMAL else "others-shown")
     if policy is None:
         return nothing("no-policy")
     level = Level[policy.level.upper()]
@@ -80,7 +89,9 @@ def decide(alarm: Alarm, plan: Plan, *, proven: Callable[[Policy], bool]) -> Dec
     sirens = tuple(siren.id for siren in sirens_of(plan, (where.zone,), pattern))
     if not sirens:
         return nothing("no-siren")
-    if policy.mode == "by-hand":
+    if theirs:
+        move, reason = Move.BY_HAND, "others"
+    elif policy.mode == "by-hand":
         move, reason = Move.BY_HAND, "people"
     elif not proven(policy):
         move, reason = Move.BY_HAND, "evidence"

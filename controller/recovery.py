@@ -20,6 +20,7 @@ from .alarm.changes import AlarmChange
 from .alarm.record import Alarm
 from .approvals import Yes, unpack_request
 from .fallback import Step
+from .inbound.reading import Told
 from .policy import Decision
 from .record.aside import Remains, newest, set_aside
 from .record.database import Damaged
@@ -100,6 +101,8 @@ def replay(room: Room, row: Row) -> None:
         case Record.DECISION:
             decision = Decision.unpack(value[0])
             room.stand((decision.alarm.zone, decision.alarm.hazard, Mode(value[1])), decision)
+        case Record.HEARD:
+            room.warnings.put(Told.unpack(value[0]), row.seq)
         case Record.NOTICE:
             room.untold[row.seq] = tellable(value[0])
         case Record.SILENT_TEST:

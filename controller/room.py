@@ -71,11 +71,14 @@ Tellable = AlarmChange | SirenNotice | DrillNotice
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A signed message for a node, to be sent once row `seq` is durable."""
+    """A signed message for a node, to be sent once row `seq` is durable. A function signs it when it goes."""
 
     seq: int
     node: str
-    data: bytes
+    data: bytes | Callable[[], bytes]
+
+    def message(self) -> bytes:
+        return self.data if isinstance(self.data, bytes) else self.data()
 
 
 class Room:

@@ -142,6 +142,8 @@ class Book:
                 kind = ChangeKind.RAISED
             else:
                 kind = ChangeKind.ESCALATED if level > was else ChangeKind.LOWERED
+        elif _own(new) is not _own(old):  # others hear the same from us, and CAP tells more or less in our name
+            kind = ChangeKind.ESCALATED if _own(new) > _own(old) else ChangeKind.LOWERED
         self.put(new)
         return Moved(new, _change(new, kind, was, now_us) if kind else None)
 
@@ -277,6 +279,14 @@ def _shown(alarm: Alarm) -> Level:
     return alarm.severity if alarm.level > Level.NORMAL else Level.NORMAL
 
 
+def _own(alarm: Alarm) -> Level:
+    """What of the shown Level rests on points of ours: the rest is another centre's, which says it itself."""
+    shown = _shown(alarm)
+    outside = max((part.reading.level for part in alarm.parts if part.reading.outside), default=Level.NORMAL)
+    ours = max((part.reading.level for part in alarm.parts if not part.reading.outside), default=Level.NORMAL)
+    return min(shown, ours) if outside > ours else shown
+
+
 def _change(alarm: Alarm, kind: ChangeKind, was: Level, now_us: int) -> AlarmChange:
     newest = sorted((part.reading for part in alarm.parts), key=lambda r: (-r.level, -r.at_us, r.point))
     return AlarmChange(
@@ -290,4 +300,5 @@ def _change(alarm: Alarm, kind: ChangeKind, was: Level, now_us: int) -> AlarmCha
         tuple(each.key for each in alarm.evidence),
         tuple(newest[:READINGS_MAX]),
         alarm.aliases,
+        own=None if _own(alarm) is _shown(alarm) else _own(alarm),
     )

@@ -1,6 +1,6 @@
 """What changed in an alarm: the one value that the alarm book gives to dispatch, history and the console."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode
 
 READINGS_MAX: Final = 16  # as many as one event's evidence: a person reads no more, the journal has them all
+OUTSIDE: Final = "cap:"  # begins the "point" of another centre's warning; no id of a plan can begin so
 ALIASES_MAX: Final = 64  # alarms of one zone and hazard that merged; the lowest keys are kept
 
 
@@ -35,6 +36,11 @@ class Reading:
     trouble: Trouble
     at_us: int
 
+    @property
+    def outside(self) -> bool:
+        """Whether another centre says so, and no point of ours: `point` is then OUTSIDE and the source's name."""
+        return self.point.startswith(OUTSIDE)
+
     def pack(self) -> list[Any]:
         numbers = [self.value, int(self.level), int(self.reason), int(self.trouble), self.at_us]
         return [self.key.pack(), self.point, *numbers]
@@ -44,7 +50,7 @@ class Reading:
         key, point, measured, level, reason, trouble, at_us = fields.row(value, 7, "reading")
         return cls(
             EventKey.unpack(key),
-            fields.name(point, "point"),
+            _point(point),
             fields.number(measured, "value"),
             fields.one_of(Level, level, "level"),
             fields.one_of(Reason, reason, "reason"),
@@ -53,12 +59,19 @@ class Reading:
         )
 
 
+def _point(value: Any) -> str:
+    if isinstance(value, str) and value.startswith(OUTSIDE):
+        return OUTSIDE + fields.name(value.removeprefix(OUTSIDE), "source")
+    return fields.name(value, "point")
+
+
 @dataclass(frozen=True, slots=True)
 class AlarmChange:
     """An alarm went from `was` to `level`, or was acknowledged. Times are UTC microseconds.
 
     `alarm_id` is the canonical id now; `aliases` are the ids it has swallowed. `evidence` names every event behind it,
-    `readings` the newest value of each contributing point. `by` is the person of an acknowledgement.
+    `readings` the newest value of each contributing point. `by` is the person of an acknowledgement. `own` is the Level that
+    rests on points of ours, where it is not `level`: what others said is not said again in our name.
     """
 
     alarm_id: AlarmId
@@ -72,6 +85,17 @@ class AlarmChange:
     readings: tuple[Reading, ...] = ()
     aliases: tuple[AlarmId, ...] = field(default=())
     by: str = ""
+    own: Level | None = None
+
+    @property
+    def ours(self) -> "AlarmChange":
+        """The change as far as it rests on points of ours: what CAP tells."""
+        if self.own is None:
+            return self
+        readings = tuple(each for each in self.readings if not each.outside)
+        kind = ChangeKind.CLEARED if self.own is Level.NORMAL else self.kind
+        was = self.was if self.was is not Level.NORMAL else self.level
+        return replace(self, kind=kind, was=was, level=self.own, readings=readings, own=None)
 
     @property
     def zone(self) -> str:
@@ -86,13 +110,15 @@ class AlarmChange:
         numbers = [int(self.was), int(self.level), int(self.mode), self.opened_us, self.at_us]
         rows = [r.pack() for r in self.readings[:READINGS_MAX]]
         aliases = [str(a) for a in self.aliases[:ALIASES_MAX]]
-        return cbor.encode_document([str(self.alarm_id), str(self.kind), *numbers, rows, aliases, self.by])
+        own = [] if self.own is None else [int(self.own)]
+        return cbor.encode_document([str(self.alarm_id), str(self.kind), *numbers, rows, aliases, self.by, *own])
 
     @classmethod
     def unpack(cls, data: bytes) -> "AlarmChange":
         """What `pack` gave."""
-        body = fields.row(cbor.decode_document(data), 10, "change")
-        alarm_id, kind, was, level, mode, opened_us, at_us, rows, aliases, by = body
+        body = cbor.decode_document(data)
+        own = Level(body.pop()) if isinstance(body, list) and len(body) == 11 else None
+        alarm_id, kind, was, level, mode, opened_us, at_us, rows, aliases, by = fields.row(body, 10, "change")
         readings = tuple(Reading.unpack(row) for row in rows)
         return cls(
             AlarmId.parse(alarm_id),
@@ -106,4 +132,5 @@ class AlarmChange:
             readings,
             tuple(AlarmId.parse(a) for a in aliases),
             by,
+            own,
         )

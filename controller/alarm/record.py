@@ -74,6 +74,12 @@ class Alarm:
         return max((part.reading.level for part in self.parts if part.live), default=Level.NORMAL)
 
     @property
+    def measured_level(self) -> Level:
+        """How bad it is now by points of ours: what may sound sirens by itself."""
+        ours = (part.reading.level for part in self.parts if part.live and not part.reading.outside)
+        return max(ours, default=Level.NORMAL)
+
+    @property
     def incident(self) -> bytes:
         """The incident of the present danger; for the first one it is that of the alarm's id, as a node's reflex derives it."""
         return AlarmId(self.id.zone, self.id.hazard, self.episode).incident

@@ -40,7 +40,6 @@ class Record(IntEnum):
     APPROVAL = 31  # [signed bytes, once, digest, person, centre, not-after]
     ACT = 32  # [signed bytes, once, not-after, outcome]: what a person did, and what came of it
     CLOSED = 33  # [digest, why]: a request that ended
-    RESET = 34  # [alarm, point, node, signed bytes]: a latched point's reset, durable before it is sent
     ORDER = 40  # [activation, siren, signed bytes, alarm, level, by]: durable before it is sent
     OUTCOME = 41  # [activation, siren, result, why]: how an order ended without a receipt
     FALL_BACK = 42  # [activation, siren, failure, why, step, sirens]: what was done about a siren that failed

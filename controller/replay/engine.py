@@ -27,6 +27,7 @@ from ..approvals import unpack_request
 from ..deciding import Deciding
 from ..falling import Falling
 from ..hearing import Hearing
+from ..inbound.reading import Told
 from ..lane import Lane
 from ..ordering import Ordering
 from ..record.aside import Remains
@@ -165,6 +166,8 @@ class Replay:
             self._hear(first, value[0])
         elif kind is Record.WATCHDOG:
             self._watchdog.tick(0)
+        elif kind is Record.HEARD:
+            self._upkeep.heeding.conclude(Told.unpack(value[0]), value[2])
         elif kind is Record.APPROVAL:
             self._acting.approve(value[0])
         else:
