@@ -25,6 +25,7 @@ BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0  # a restarted broker sees 5,000 nodes within half a minute, not at once (F30)
 BIRTH_JITTER_S: Final = 2.0  # births after the host came back (reference §6.8)
 LAST_WORD_S: Final = 1.0  # how long a cancelled node may take to say that it ends
+ASK_AGAIN_S: Final = 20.0  # for the STATE that a node waits for: a broker can lose it while both subscribe (seen)
 STEADY_S: Final = 10.0  # a session that lasted so long ends the back-off
 
 
@@ -200,6 +201,7 @@ class Uplink:
 
     async def _write(self, link: Link, reader: "asyncio.Task[None]") -> None:
         """Until the session ended: what is due, one packet at a time. LinkDown when the connection is gone."""
+        ask_ns = self._ask_ns()
         while not self.session.ended:
             if reader.done():
                 reader.result()
@@ -211,6 +213,9 @@ class Uplink:
                 await _hand_over(link, packet)
             elif not self.session.ended:
                 await self._until_due()
+                if self.session.state is State.WAITING and self._clock.monotonic_ns() >= ask_ns:
+                    await link.subscribe(*self.session.filters())  # what is retained must be sent again [MQTT-3.8.4-3]
+                    ask_ns = self._ask_ns()
 
     async def _say_death(self, link: Link) -> None:
         self.session.stop()
@@ -220,8 +225,14 @@ class Uplink:
                 async with asyncio.timeout(LAST_WORD_S):
                     await _hand_over(link, packet)
 
+    def _ask_ns(self) -> int:
+        """When to ask for the host's STATE again: 5,000 nodes of a host that is away do not ask at once."""
+        return self._clock.monotonic_ns() + round(self._rng.uniform(0.5, 1.0) * ASK_AGAIN_S * NS_PER_S)
+
     async def _until_due(self) -> None:
         due_ns = self.session.due_ns()
+        if due_ns is None and self.session.state is State.WAITING:
+            due_ns = self._clock.monotonic_ns() + round(ASK_AGAIN_S * NS_PER_S)
         if due_ns is None:
             await self._wake.wait()
             return

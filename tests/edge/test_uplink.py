@@ -10,8 +10,8 @@ from cython_ext.wire import decode
 from edge.telemetry.births import RECORD, BirthTable, Late, PointMetric, Reading
 from edge.telemetry.session import Identity
 from edge.telemetry.states import State
-from edge.telemetry.uplink import Uplink
-from lanes.link import BrokerSettings, MqttConnector
+from edge.telemetry.uplink import ASK_AGAIN_S, Uplink
+from lanes.link import BrokerSettings, Message, MqttConnector
 from lanes.sparkplug import HostState, NodeMetric, encode_state
 from tests.kit.broker import MemoryBroker
 from tests.kit.clock import ManualClock, run_virtual
@@ -88,6 +88,22 @@ def test_a_cut_link_brings_the_will_then_births_with_the_next_bdseq():
         death, birth, device = (decode(m.payload) for m in heard.messages)
         assert (death.metrics[0].value, birth.metrics[0].value) == (0, 1)
         assert device.metrics[0].value == 9.0
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual(scenario)
+
+
+def test_a_state_lost_by_the_broker_is_asked_for_again():
+    async def scenario(broker, heard, clock):
+        up = uplink(broker, clock, primary="centre")
+        running = asyncio.create_task(up.run())
+        await until(lambda: "n" in broker.clients())
+        await asyncio.sleep(1)
+        payload = encode_state(HostState(True, clock.wall_us() // 1000))
+        broker.retained["spBv1.0/STATE/centre"] = Message("spBv1.0/STATE/centre", payload, 1, True)  # told to nobody
+        await until(lambda: up.live, ASK_AGAIN_S + 3)
+        assert heard.new()[:1] == [("NBIRTH", "n", 0)]
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
