@@ -139,8 +139,14 @@ class Acting:
         return self._moved(self._room.book.acknowledge(act, signed.person, self._room.clock.wall_us()))
 
     def _reset(self, signed: Signed, act: ResetAlarm) -> dict[str, Any]:
-        self._alarm(signed, act.alarm)
-        return self._moved(self._room.book.reset(act, self._room.clock.wall_us()))
+        alarm, resets = self._alarm(signed, act.alarm), self._deciding.resets
+        points = resets.latched(alarm)
+        if points and alarm.unseen:
+            raise ControlError("refused", "not all of its events are acknowledged; first: bucium alarm ack")
+        if not points:
+            return self._moved(self._room.book.reset(act, self._room.clock.wall_us()))
+        asked = resets.ask(signed, act, points)
+        return {"alarm": str(alarm.id), "state": str(alarm.state), "unseen": 0, "asked": asked}
 
     def _shelve(self, signed: Signed, act: ShelveAlarm) -> dict[str, Any]:
         """Every alarm here is life-safety: the second of two people's wishes, for the same alarm, shelves it."""

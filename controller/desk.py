@@ -10,18 +10,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from cython_ext import NS_PER_S, Hazard, Level
-from lanes.acts import APPROVE, ApplyPlan
+from lanes.acts import APPROVE, ApplyPlan, ResetAlarm
 from lanes.control import ControlError, Handler
 from lanes.identity import AlarmId
 from lanes.pieces import PACKED_BYTES_MAX
 
 from .acting import Acting
+from .alarm.life import State
 from .alarm.record import Alarm
 from .deciding import Deciding
 from .lane import Lane
 from .lastsound import last_sound
 from .planning import Planning
 from .refusals import Refusals
+from .resets import Errand
 from .room import Room
 from .shown import activation_of, decision_of, last_of, policy_of, stage_of
 from .siren.picture import Picture
@@ -39,6 +41,9 @@ ACTS: Final = (
 )
 ACT_BYTES_MAX: Final = 4096  # of base64
 PLAN_BYTES_MAX: Final = PACKED_BYTES_MAX * 4 // 3 + 4  # of base64
+
+
+RESET_WAIT_S: Final = 8.0  # for nodes' answers; the command line waits for ours 15 s
 
 
 class Desk:
@@ -84,7 +89,7 @@ class Desk:
             APPROVE: self._approve,
             ApplyPlan.VERB: self._apply_plan,
         }
-        return reading | {verb: self._act(verb) for verb in ACTS}
+        return reading | {verb: self._act(verb) for verb in ACTS} | {ResetAlarm.VERB: self._reset}
 
     # Acts.
 
@@ -96,6 +101,16 @@ class Desk:
                 await self._room.journal.durable()
 
         return handle
+
+    async def _reset(self, args: dict[str, Any]) -> dict[str, Any]:
+        """The latched points' nodes answer for themselves: what they say within a few seconds is told at once."""
+        answer: dict[str, Any] = await self._act(ResetAlarm.VERB)(args)
+        asked: list[Errand] = answer.pop("asked", [])
+        if asked:
+            await self._deciding.resets.wait(asked, RESET_WAIT_S)
+            alarm = self._room.book.find(asked[0].act.alarm)
+            answer |= {"state": str(alarm.state if alarm else State.NORMAL), "points": [each.shown() for each in asked]}
+        return answer
 
     async def _approve(self, args: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -63,17 +63,15 @@ class Hearing:
         deciding: Deciding,
         heard: Callable[[str, TransitionData, int], None] = lambda _node, _data, _at_us: None,
         wants: Callable[[Node, Want], None] = lambda _node, _want: None,
-        resets: Callable[[Node, ResetData], None] = lambda _node, _data: None,
     ) -> None:
         """`heard` takes each transition (node, data, UTC microseconds) to the history and never waits; `wants` takes what a node
-        wants of the plan, `resets` its answer to a latched point's reset.
+        wants of the plan.
         """
         self._room = room
         self._ordering = ordering
         self._deciding = deciding
         self._heard = heard
         self._wants = wants
-        self._resets = resets
         self.owed: dict[Owed, None] = {}
 
     def take(self, opened: Opened, topic_node: str) -> Heard:
@@ -186,7 +184,7 @@ class Hearing:
         elif isinstance(event.data, ReceiptData):
             self._ordering.receipt(node, event.data, now_ns, envelope.issued_us)
         elif isinstance(event.data, ResetData):
-            self._resets(node, event.data)
+            self._deciding.resets.answered(node, event.data)
         elif isinstance(event.data, TroubleData):
             room.trouble(event.data.code, event.data.subject, event.data.on, node.id)
         elif isinstance(event.data, BootData):

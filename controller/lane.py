@@ -231,7 +231,7 @@ class Lane:
             self._sending.release()
 
     async def _order(self, link: Link, outgoing: Outgoing) -> None:
-        await link.publish(topics.order(self._group, outgoing.node), outgoing.data, qos=1)
+        await link.publish(topics.order(self._group, outgoing.node), outgoing.message(), qos=1)
         self.counts["orders"] += 1
 
     def _ack_of(self, owed: Owed) -> Ack:

@@ -127,12 +127,27 @@ class Watchdog:
             if self._differs.pop(index, None) is not None:
                 room.trouble("watchdog-differs", judged, False)
             return
+        if (
+            ours > theirs
+            and theirs is Level.NORMAL
+            and self._was_reset(judged)
+            and isinstance(room.plan.judged(judged), Point)
+        ):
+            for transition in self.panel.reset(index, now_ns):  # a person has reset it where it is judged: here too
+                self._said(transition)
+            ours = self.panel.level(index)
+            if ours == theirs:
+                return
         watch = self._differs.setdefault(index, _Watch(now_ns))
         if now_ns - watch.since_ns >= DIFFER_NS:
             room.trouble("watchdog-differs", judged, True)
         if ours > theirs and now_ns - watch.since_ns >= ADD_AFTER_NS and self._held(index) < ours:
             watch.added = True
             self._verdict(index, Cause.RAISED, theirs, ours, Reason.THRESHOLD, watched=True)
+
+    def _was_reset(self, judged: str) -> bool:
+        word = self.room.fold.points.get(judged)
+        return word is not None and word.reading.reason is Reason.RESET
 
     def _settle(self) -> None:
         """Raises of ours from before a restart, which our Panel, now in sight of the points, does not see any more."""

@@ -33,6 +33,7 @@ from .report.lane import Lane, Node
 from .report.ledgers import Ledgers, free_bytes
 from .report.reporter import Reporter
 from .sense.judge import Judge
+from .sense.resetting import Resetting
 from .sense.sampler import Sampler, Source, sources
 from .siren.orderstore import OrderStore
 from .siren.readiness import readiness_line
@@ -199,6 +200,14 @@ class _Node:
             troubles=self._troubles,
             pulse=self._pulse,
         )
+        self._resetting = Resetting(
+            lambda: self._ready.signed.plan,
+            node,
+            boot=self._boot,
+            judge=self._judge,
+            clock=clock,
+            post=self._reporter.post,
+        )
         self._follower = Follower(
             signed,
             change=Replan(ready, data=self._data, devices=self._bridge.devices, runner=runner, swap=self._swap),
@@ -246,6 +255,7 @@ class _Node:
             order=self._sirens.order,
             heard=self._sirens.heard,
             piece=self._follower.piece,
+            reset=self._resetting.take,
             want=self._follower.want,
             act=self._reflex.veto,
             states=lambda: (self._judge.states(self._reporter.ledger), self._sirens.states()),

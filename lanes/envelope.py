@@ -47,6 +47,7 @@ class Kind(IntEnum):
     ACT = 8  # a person's act at a service's control socket
     CHUNK = 9  # a piece of a plan
     WANT = 10  # how much of it the node has
+    RESET = 11  # a person's reset of a latched point, carried to its node
 
 
 _LANE: Final = {
@@ -57,15 +58,17 @@ _LANE: Final = {
     Kind.APPROVAL: "order",
     Kind.CHUNK: "order",
     Kind.WANT: "report",
+    Kind.RESET: "order",
     Kind.BEAT: "beat",
     Kind.PLAN: "plan",
     Kind.ACT: "act",
 }
-_EXPIRING: Final = frozenset({Kind.ORDER, Kind.APPROVAL, Kind.ACT})
+_EXPIRING: Final = frozenset({Kind.ORDER, Kind.APPROVAL, Kind.ACT, Kind.RESET})
 _BYTES_MAX: Final = dict.fromkeys(Kind, SMALL_BYTES_MAX) | {
     Kind.ORDER: ORDER_BYTES_MAX,
     Kind.ACT: ORDER_BYTES_MAX,
     Kind.CHUNK: CHUNK_BYTES_MAX,
+    Kind.RESET: ORDER_BYTES_MAX,
 }
 
 

@@ -30,6 +30,7 @@ class EventKind(IntEnum):
     RECEIPT = 2  # the answer to an order, and each step of a siren
     TROUBLE = 3  # of the node itself: clock, disk, plan, link, key
     BOOT = 4
+    RESET = 5  # the answer to a person's reset of a latched point
 
 
 class Stage(IntEnum):
@@ -141,12 +142,36 @@ class BootData:
         return cls(fields.text(software, "software", 32), fields.text(why, "why", 32))
 
 
-Data = TransitionData | ReceiptData | TroubleData | BootData
+@dataclass(frozen=True, slots=True)
+class ResetData:
+    """What became of a reset. `order`: the first 8 bytes of the message's SHA-256; `why`: a code of docs/receipts.md."""
+
+    point: str
+    order: bytes
+    done: bool
+    why: str
+
+    def pack(self) -> list[Any]:
+        return [self.point, self.order, self.done, self.why]
+
+    @classmethod
+    def unpack(cls, value: Any) -> "ResetData":
+        point, order, done, why = fields.row(value, 4, "reset")
+        return cls(
+            fields.name(point, "point"),
+            fields.octets(order, "order", REFERENCE_BYTES),
+            fields.flag(done, "done"),
+            fields.text(why, "why", 24),
+        )
+
+
+Data = TransitionData | ReceiptData | TroubleData | BootData | ResetData
 _DATA: Final[dict[EventKind, Any]] = {
     EventKind.TRANSITION: TransitionData,
     EventKind.RECEIPT: ReceiptData,
     EventKind.TROUBLE: TroubleData,
     EventKind.BOOT: BootData,
+    EventKind.RESET: ResetData,
 }
 _KIND: Final = {data: kind for kind, data in _DATA.items()}
 

@@ -130,6 +130,8 @@ def _answer(answer: dict[str, Any], as_json: bool) -> None:
     if as_json:
         emit({"ok": True, **answer})
         return
+    for each in answer.get("points", []):
+        say(f"{each['point']} at {each['node']}: {each['why']}", "green" if each["reset"] else "yellow")
     waits = f"; waits for {answer['waits_for']}" if "waits_for" in answer else ""
     say(f"{answer['alarm']}: {answer['state']}{waits}")
 

@@ -18,7 +18,9 @@ from lanes.plan import Plan
 
 AHEAD_MAX_US: Final = 86_400_000_000  # a day: further ahead of a trusted clock no date is believed
 BOOTS_MAX: Final = 16  # boots of the controller that are remembered as over
-ORDERS: Final = frozenset({Kind.ACK, Kind.ORDER, Kind.APPROVAL, Kind.CHUNK})  # what comes on our order topic
+ORDERS: Final = frozenset(
+    {Kind.ACK, Kind.ORDER, Kind.APPROVAL, Kind.CHUNK, Kind.RESET}
+)  # what comes on our order topic
 
 
 class Doubt(StrEnum):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cython_ext import NS_PER_S, Clock, WireError, topics
-from lanes.envelope import ORDER_BYTES_MAX, Envelope, Kind, Refusal, peek
+from lanes.envelope import ORDER_BYTES_MAX, Envelope, Kind, Opened, Refusal, peek
 from lanes.link import Connector, Link, LinkDown, Message
 from lanes.orders import Ack
 from lanes.pieces import Want
@@ -48,6 +48,7 @@ class Node:
     endangered: Callable[[], bool]  # any Level ≥ 1 here
     cut_off: Callable[[int | None], None]  # since when (monotonic), or None: connected
     piece: Callable[[Envelope], str]  # each CHUNK envelope of the controller; "" when it is one, else why not
+    reset: Callable[[Opened], str]  # each RESET of the controller; "" when it is one, else why not
     want: Callable[[], Want | None]  # what is to be asked of the controller's plan
 
 
@@ -274,6 +275,10 @@ class Lane:
         if heard.opened.envelope.kind is Kind.CHUNK:
             if why := self._rest.piece(heard.opened.envelope):
                 self._refuse(why, "chunk")
+            return
+        if heard.opened.envelope.kind is Kind.RESET:
+            if why := self._rest.reset(heard.opened):
+                self._refuse(why, "reset")
             return
         if heard.opened.envelope.kind is not Kind.ACK:
             return

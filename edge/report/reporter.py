@@ -24,6 +24,7 @@ from lanes.reports import (
     Event,
     PointState,
     ReceiptData,
+    ResetData,
     SirenState,
     State,
     TransitionData,
@@ -36,7 +37,7 @@ from .ledgers import Ledgers
 
 log = logging.getLogger("bucium.edge")
 
-Data = TransitionData | ReceiptData | TroubleData | BootData
+Data = TransitionData | ReceiptData | TroubleData | BootData | ResetData
 COMMIT_EVENTS_MAX: Final = 64  # events of one commit: 20 kB of log
 WAITING_MAX: Final = 4096  # events waiting for the disk; beyond it record() waits, and post() drops troubles (counted)
 TEND_S: Final = 30.0  # ballast and disk looked after

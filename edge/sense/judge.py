@@ -112,11 +112,13 @@ class Judge:
             self._room.clear()
             await self._room.wait()
 
-    def reset(self, point: str) -> None:
-        """A person resets a latched point. KeyError for one that is not ours."""
+    def reset(self, point: str) -> tuple[Level, Level, Trouble]:
+        """A person resets a latched point: its Level before and after, and its troubles. KeyError for one that is not ours."""
         index = {one: n for n, one in enumerate(self.ids)}[point]
+        before = self._panel.level(index)
         self._enqueue(self._panel.reset(index, self._clock.monotonic_ns()))
         self._due.set()
+        return before, self._panel.level(index), self._panel.trouble(index)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:

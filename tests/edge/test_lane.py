@@ -14,7 +14,7 @@ from edge.report.ledger import AckVerdict
 from edge.report.ledgers import Ledgers
 from edge.report.reporter import Reporter
 from edge.troubles import Troubles
-from lanes.envelope import Envelope, Kind
+from lanes.envelope import Envelope, Kind, Opened
 from lanes.keys import SigningKey
 from lanes.orders import Ack, Beat
 from lanes.pieces import Piece, Want
@@ -42,6 +42,7 @@ class World:
         self.level = Level.NORMAL
         self.pieces: list[Envelope] = []
         self.want: Want | None = None
+        self.resets: list[Opened] = []
         self.boots = 0
         self.obey: Callable[[bytes], Awaitable[object]] = self._obey
         self.tasks: list[asyncio.Task[None]] = []
@@ -74,6 +75,7 @@ class World:
                 lambda: self.level > 0,
                 self.cuts.append,
                 self._piece,
+                lambda opened: self.resets.append(opened) or "",
                 lambda: self.want,
             ),
             connector=self.broker.connector(),

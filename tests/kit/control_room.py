@@ -119,6 +119,7 @@ class ControlRoom:
         self.broker = MemoryBroker()
         self._random = Random(1)
         self._acts = 0
+        self.carried: list[bytes] = []  # what went out beside orders
         self.open()
 
     def open(self) -> None:
@@ -186,9 +187,12 @@ class ControlRoom:
         """The orders that went out since the last look."""
         found = []
         while self.room.outgoing:
-            data = self.room.outgoing.popleft().data
+            data = self.room.outgoing.popleft().message()
             envelope = peek(data)
             assert envelope is not None
+            if envelope.kind is not Kind.ORDER:
+                self.carried.append(data)
+                continue
             found.append((Order.unpack(envelope.body), data))
         return found
 
