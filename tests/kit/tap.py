@@ -44,6 +44,7 @@ class Tap:
     port: int = 0
     packets: list[Packet] = field(default_factory=list)
     sessions: int = 0
+    refused: set[str] = field(default_factory=set)  # clients that do not get through
     _writers: dict[int, tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = field(default_factory=dict)
 
     def of(self, client: str) -> list[Packet]:
@@ -54,11 +55,16 @@ class Tap:
         numbers = sorted({packet.session for packet in self.of(client)})
         return [packet for packet in self.packets if packet.session == numbers[nth]]
 
-    def cut(self, client: str) -> None:
-        """Break the client's connection both ways, without a DISCONNECT."""
+    def cut(self, client: str, *, stay: bool = False) -> None:
+        """Break the client's connection both ways, without a DISCONNECT; `stay`: it cannot come back until `mend`."""
+        if stay:
+            self.refused.add(client)
         number = max(packet.session for packet in self.of(client))
         for writer in self._writers.pop(number, ()):
             writer.transport.abort()
+
+    def mend(self, client: str) -> None:
+        self.refused.discard(client)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = self.sessions
@@ -91,6 +97,8 @@ class Tap:
                         break
                 body = await source.readexactly(length)
                 self.packets.append(parse(head[0], body, number, client, up))
+                if client[0] in self.refused:
+                    raise ConnectionError("cut")
                 sink.write(raw + body)
                 await sink.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -42,6 +42,7 @@ class Victoria:
 
     folder: Path
     port: int
+    flags: tuple[str, ...] = ()
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -56,6 +57,7 @@ class Victoria:
             "-retentionPeriod=100y",
             "-search.latencyOffset=0s",
             "-memory.allowedBytes=64MB",
+            *self.flags,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -92,9 +94,9 @@ class Victoria:
 
 
 @asynccontextmanager
-async def victoria(folder: Path) -> AsyncIterator[Victoria]:
+async def victoria(folder: Path, *flags: str) -> AsyncIterator[Victoria]:
     """A server that is running, and is stopped with the context."""
-    server = Victoria(folder, free_port())
+    server = Victoria(folder, free_port(), flags)
     await server.start()
     try:
         yield server
