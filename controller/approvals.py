@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lanes.envelope import NOT_AFTER_MAX_US
-from lanes.orders import OrderCore
+from lanes.orders import REQUEST_LIFE_US, OrderCore
 
-LIFE_US: Final = 120_000_000
+LIFE_US: Final = REQUEST_LIFE_US
 REQUESTS_MAX: Final = 64  # open at once: people make them, one by one
 
 
@@ -46,6 +46,16 @@ class Request:
     def valid(self, now_us: int) -> list[Yes]:
         return [each for each in self.yes if each.not_after_us >= now_us]
 
+    def chosen(self, now_us: int) -> list[Yes]:
+        """As many of the valid as the node asks for, of enough centres: an order has no room for more."""
+        valid = self.valid(now_us)
+        first: dict[str, Yes] = {}
+        for each in valid:
+            if each.centre and len(first) < self.centres:
+                first.setdefault(each.centre, each)
+        found = list(first.values())
+        return [*found, *(each for each in valid if each not in found)][: max(self.people, len(found))]
+
     def missing(self, now_us: int) -> str:
         """What it still needs, or empty."""
         valid = self.valid(now_us)
@@ -58,7 +68,7 @@ class Request:
 
     def not_after_us(self, now_us: int) -> int:
         """The order's: within its core, its approvals and 60 s."""
-        ends = [each.not_after_us for each in self.valid(now_us)]
+        ends = [each.not_after_us for each in self.chosen(now_us)]
         return min([self.core.not_after_us, now_us + NOT_AFTER_MAX_US, *ends])
 
 

@@ -25,6 +25,7 @@ from cython_ext import ConfigError
 
 KID_BYTES: Final = 8
 PUBLIC_BYTES: Final = 32
+P256_BYTES: Final = 33  # a passkey's public key on P-256, as a compressed point (SEC 1)
 SIGNATURE_BYTES: Final = 64
 
 

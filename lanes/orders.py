@@ -15,6 +15,9 @@ RANGES_MAX: Final = 8
 ZONES_MAX: Final = 8
 PROOFS_MAX: Final = 6  # approvals or pieces of evidence in one order: keeps it within 2 KiB
 NONCES_MAX: Final = 8
+EVIDENCE_BYTES_MAX: Final = 300
+APPROVAL_BYTES_MAX: Final = 448  # a passkey's assertion; four of them and the order's own fields stay within 2 KiB
+REQUEST_LIFE_US: Final = 120_000_000  # an order core that people approve ends so long after it was asked for (F29)
 SOUND_MAX_S: Final = 900  # a whole sequence; pauses count (design §2.4)
 
 
@@ -100,7 +103,8 @@ class Order:
     """A command to one siren (or, empty, to all of the node's in `core.zones`).
 
     A stop has no not-after and names an incident, or all by eight zero bytes. `nonce` is the node's boot id as the sender
-    last heard it, quoted for the case of doubt. `evidence` are whole signed reports; `approvals` whole signed approvals.
+    last heard it, quoted for the case of doubt. `evidence` are whole signed reports; `approvals` whole signed approvals, or
+    passkeys' assertions.
     """
 
     action: Action
@@ -124,8 +128,8 @@ class Order:
             OrderCore.unpack(core),
             fields.natural(order_epoch, "order epoch"),
             fields.octets(nonce, "nonce", BOOT_BYTES),
-            fields.many(evidence, PROOFS_MAX, "evidence", lambda v: fields.blob(v, "evidence", 300)),
-            fields.many(approvals, PROOFS_MAX, "approvals", lambda v: fields.blob(v, "approval", 300)),
+            fields.many(evidence, PROOFS_MAX, "evidence", lambda v: fields.blob(v, "evidence", EVIDENCE_BYTES_MAX)),
+            fields.many(approvals, PROOFS_MAX, "approvals", lambda v: fields.blob(v, "approval", APPROVAL_BYTES_MAX)),
         )
 
 

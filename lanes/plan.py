@@ -5,7 +5,7 @@ the point's `unit`, times in seconds.
 """
 
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
@@ -15,8 +15,9 @@ from cython_ext import Hazard, Level, PanelConfig
 from .exercises import CalendarText, Exercise
 from .identity import NAMES_MAX
 from .keys import Mode, Role
-from .plan_types import Id, ModeName, Named, Public, Texts
-from .roster import Roster, Signer
+from .plan_keys import Key
+from .plan_types import Id, Named, Public, Texts
+from .roster import Passkey, Roster, Signer
 from .sensing import Group, LevelRule, Point
 from .settings import Settings
 from .sounding import Pattern, Policy, Segment, Siren
@@ -90,23 +91,6 @@ class Zone(Named):
             raise ValueError(f"zone {self.id!r} has people and people_file: choose one")
         if self.coverage_percent and not (self.people or self.people_file):
             raise ValueError(f"zone {self.id!r}: coverage_percent needs people or people_file")
-
-
-class Key(Settings):
-    """One public key of the roster."""
-
-    public: Public = Field(description="the raw Ed25519 public key: 64 hex digits")
-    signer: Id = Field(description="whose it is: a node, a controller or a person")
-    role: Literal["node", "controller", "operator", "planner"] = Field(description="what the signer is")
-    mode: ModeName = Field(description="what it signs; each signer has one key for each")
-    zones: tuple[Id, ...] = Field((), description="zones that the signer may act for; empty: all (not for a person)")
-    centre: Id | Literal[""] = Field("", description="the dispatch centre of a person")
-
-    @model_validator(mode="after")
-    def _sense(self) -> Self:
-        if self.role == "operator" and not self.zones:
-            raise ValueError(f"key of {self.signer!r}: a person's key names its zones")
-        return self
 
 
 class Plan(Settings):
@@ -208,6 +192,11 @@ class Plan(Settings):
                         f"policy {'/'.join(where)}: max_s {policy.max_s} is longer than its pattern "
                         f"({patterns[policy.pattern].length_s:g} s)"
                     )
+        publics: set[str] = set()
+        for key in self.keys:
+            if key.public in publics:
+                raise ValueError(f"a key of {key.signer!r} stands twice: each signer has one key for each mode")
+            publics.add(key.public)
         for key in self.keys:
             for zone in key.zones:
                 if zone not in zones:
@@ -264,6 +253,7 @@ class Plan(Settings):
                     bytes.fromhex(key.public),
                     frozenset(key.zones),
                     key.centre,
+                    Passkey(key.passkey.rp_id, key.passkey.origin) if key.passkey else None,
                 )
                 for key in self.keys
             ),

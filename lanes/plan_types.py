@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from cython_ext.topics import require_id
 
-from .keys import PUBLIC_BYTES
+from .keys import P256_BYTES, PUBLIC_BYTES
 from .settings import Settings
 
 
@@ -21,6 +21,15 @@ def _public(text: str) -> str:
     return text.lower()
 
 
+def _any_public(text: str) -> str:
+    if len(bytes.fromhex(text)) not in (PUBLIC_BYTES, P256_BYTES):
+        raise ValueError(
+            f"a public key is {PUBLIC_BYTES} bytes in hex (Ed25519), or {P256_BYTES} (a passkey's P-256, compressed); "
+            "bucium keys issue and bucium keys passkey print it"
+        )
+    return text.lower()
+
+
 def _finite(value: float) -> float:
     if not isfinite(value):
         raise ValueError("must be a finite number")
@@ -29,6 +38,7 @@ def _finite(value: float) -> float:
 
 Id = Annotated[str, AfterValidator(_id)]
 Public = Annotated[str, AfterValidator(_public)]
+AnyPublic = Annotated[str, AfterValidator(_any_public)]
 Finite = Annotated[float, AfterValidator(_finite)]
 Seconds = Annotated[float, AfterValidator(_finite), Field(ge=0, le=366 * 86400)]
 Texts = Annotated[dict[Literal["ro", "en", "ru", "uk"], str], Field(default_factory=dict)]

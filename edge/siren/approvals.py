@@ -1,4 +1,4 @@
-"""Approvals: people's own signatures over the order's core, counted at the siren (design §2.4).
+"""Approvals: people's own signatures over the order's core, by key or by passkey, counted at the siren (design §2.4).
 
 Each counts once, for one siren and one core; two of one person or one key count as one. How many are needed, and whether they
 must be of two centres, is the plan's: for each zone of the order the strictest policy that names this pattern, or, for a pattern
@@ -11,7 +11,8 @@ from typing import Final
 from cython_ext import WireError
 from lanes.envelope import NOT_AFTER_MAX_US, Kind, Refusal, open_envelope
 from lanes.keys import Role
-from lanes.orders import Approval, Order
+from lanes.orders import REQUEST_LIFE_US, Approval, Order, OrderCore
+from lanes.passkeys import is_assertion, open_assertion
 from lanes.plan import Plan
 from lanes.roster import Signer
 
@@ -30,6 +31,7 @@ class Yes:
     signer: Signer
     not_after_us: int
     issued_us: int
+    count: int = 0  # a passkey's signature counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,14 @@ def read(order: Order, standing: Standing, moment: Moment, nonce: bool) -> tuple
 
 
 def _read_one(blob: bytes, order: Order, digest: bytes, standing: Standing, moment: Moment, nonce: bool) -> Yes | Why:
+    if is_assertion(blob):
+        return _read_passkey(blob, order, digest, standing, moment, nonce)
     opened = open_envelope(blob, standing.plan.roster)
     if isinstance(opened, Refusal) or opened.envelope.kind is not Kind.APPROVAL:
         return Why.APPROVAL_FORGED
-    envelope, signer, core = opened.envelope, opened.signer, order.core
-    if signer.role is not Role.OPERATOR:
-        return Why.APPROVAL_ROLE
-    if signer.mode is not core.mode:
-        return Why.APPROVAL_MODE
-    if not (signer.zones and signer.covers(core.zones)):
-        return Why.APPROVAL_ZONES
+    envelope, signer = opened.envelope, opened.signer
+    if (why := _may(signer, order.core)) is not None:
+        return why
     if envelope.addressee != standing.plan.controller:
         return Why.APPROVAL_FORGED
     try:
@@ -78,6 +78,42 @@ def _read_one(blob: bytes, order: Order, digest: bytes, standing: Standing, mome
     if nonce and standing.boot not in approval.nonces:
         return Why.APPROVAL_NONCE
     return Yes(signer, envelope.not_after_us, envelope.issued_us)
+
+
+def _read_passkey(
+    blob: bytes, order: Order, digest: bytes, standing: Standing, moment: Moment, nonce: bool
+) -> Yes | Why:
+    try:
+        found = open_assertion(blob, standing.plan.roster)
+    except WireError:
+        return Why.APPROVAL_FORGED
+    core = order.core
+    if (why := _may(found.signer, core)) is not None:
+        return why
+    if not found.approves(digest):
+        return Why.APPROVAL_OTHER
+    end_us = core.not_after_us
+    if moment.trusted:
+        in_time = moment.wall_us <= end_us <= moment.wall_us + REQUEST_LIFE_US + AHEAD_US
+    else:
+        in_time = end_us >= standing.view.floor_us(moment.monotonic_ns)
+    if not in_time:
+        return Why.APPROVAL_EXPIRED
+    if nonce and standing.boot not in found.nonces:
+        return Why.APPROVAL_NONCE
+    last = standing.view.asserted(found.kid)
+    if last is not None and found.count <= last[0] and (found.count, digest) != last:
+        return Why.APPROVAL_COUNT  # a copy of the authenticator, or an older yes than one that we have seen
+    return Yes(found.signer, end_us, end_us - REQUEST_LIFE_US, found.count)
+
+
+def _may(signer: Signer, core: OrderCore) -> Why | None:
+    """Why this person may not approve that core at all; None: they may."""
+    if signer.role is not Role.OPERATOR:
+        return Why.APPROVAL_ROLE
+    if signer.mode is not core.mode:
+        return Why.APPROVAL_MODE
+    return None if signer.zones and signer.covers(core.zones) else Why.APPROVAL_ZONES
 
 
 def _in_time(issued_us: int, not_after_us: int, standing: Standing, moment: Moment) -> bool:

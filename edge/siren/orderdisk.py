@@ -25,6 +25,9 @@ CREATE TABLE spent(siren, node, ledger, seq, level, reflex, UNIQUE (siren, node,
 CREATE TABLE opened(zone, hazard, node, ledger, seq, PRIMARY KEY (zone, hazard)) WITHOUT ROWID;
 CREATE TABLE vetoed(incident PRIMARY KEY, level);
 """
+LATER: Final = """
+CREATE TABLE IF NOT EXISTS passkey(kid PRIMARY KEY, count, digest) WITHOUT ROWID;
+"""  # what stores of an earlier version get when they are opened
 HEADER: Final = b"SQLite format 3\0"
 APPLICATION_AT: Final = 68  # of SQLite's header: four bytes, big-endian
 
@@ -66,6 +69,7 @@ class OrderDisk:
         db = open_store(self.path, application=APPLICATION, schema=SCHEMA, version=SCHEMA_VERSION)
         try:
             said = db.pragma("quick_check")
+            db.execute(LATER)
         except apsw.Error as error:
             said = str(error)
         if said != "ok":

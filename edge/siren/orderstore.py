@@ -5,6 +5,7 @@
     stopped   the order epoch that the last stop of a siren (and mode) made
     hold      what a stop holds back, as the time that is left and, where the clock is trusted, its wall end
     used      approvals that have sounded a siren, until their not-after has passed
+    passkey   the signature counter that each passkey last showed, and the order core that it approved
     active    what sounds now: found at start-up, it was cut short
     sounded   incidents that have sounded; spent: events that they rested on
     opened    alarms that this node itself has opened, with their opening event; vetoed: incidents that a person vetoed
@@ -89,6 +90,7 @@ class OrderStore:
         self._counters = {(i, Line(n), s): Counter(v, bool(d)) for i, n, s, v, d in rows("SELECT * FROM counter")}
         self._stopped: dict[tuple[str, Mode], int] = {(s, Mode(m)): e for s, m, e in rows("SELECT * FROM stopped")}
         self._used = {(s, k, d): until for s, k, d, until in rows("SELECT * FROM used")}
+        self._passkeys: dict[bytes, tuple[int, bytes]] = {k: (c, d) for k, c, d in rows("SELECT * FROM passkey")}
         self._sounded = {(s, i, Mode(m)): Level(v) for s, i, m, v in rows("SELECT * FROM sounded ORDER BY rowid")}
         spent = rows("SELECT * FROM spent ORDER BY rowid")
         self._spent = {(s, EventKey(n, g, q)): Spent(Level(v), bool(r)) for s, n, g, q, v, r in spent}
@@ -131,6 +133,9 @@ class OrderStore:
 
     def used(self, siren: str, kid: bytes, digest: bytes) -> bool:
         return (siren, kid, digest) in self._used
+
+    def asserted(self, kid: bytes) -> tuple[int, bytes] | None:
+        return self._passkeys.get(kid)
 
     def hold(self, siren: str, incident: bytes, mode: Mode, now_ns: int) -> Hold | None:
         for of in (Mode.LIVE, mode):
@@ -185,6 +190,9 @@ class OrderStore:
             digest = one.opened.order.core.digest() if one.people else b""
             for yes in one.people:
                 self.use(siren, yes.signer.kid, digest, yes.not_after_us)
+                if yes.count:
+                    self._passkeys[yes.signer.kid] = yes.count, digest
+                    self._queue("INSERT OR REPLACE INTO passkey VALUES (?, ?, ?)", yes.signer.kid, yes.count, digest)
         if self.forgetful and not any(counter.doubtful for counter in self._counters.values()):
             self.forgetful = ""
         self._note_time(moment)

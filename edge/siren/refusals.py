@@ -51,6 +51,7 @@ class Why(StrEnum):
     APPROVAL_EXPIRED = "approval-expired"
     APPROVAL_NONCE = "approval-nonce"
     APPROVAL_USED = "approval-used"
+    APPROVAL_COUNT = "approval-count"
     CENTRES = "centres"
     EVIDENCE = "evidence"
     EVIDENCE_FORGED = "evidence-forged"

@@ -78,6 +78,9 @@ class View(Protocol):
     def used(self, siren: str, kid: bytes, digest: bytes) -> bool:
         """Whether this signer's approval of this order core has sounded this siren."""
 
+    def asserted(self, kid: bytes) -> tuple[int, bytes] | None:
+        """The signature counter that this passkey last showed here, and the order core that it approved."""
+
     def hold(self, siren: str, incident: bytes, mode: Mode, now_ns: int) -> Hold | None: ...
 
     def sounded(self, siren: str, incident: bytes, mode: Mode) -> Level | None:

@@ -77,7 +77,7 @@ def test_what_is_not_right_is_refused_with_its_reason(bench: Bench, name: str) -
 def test_every_way_to_refuse_a_message_is_tried_here() -> None:
     """What the table leaves out is tried below, or needs a node at work (test_sirens)."""
     tried = {expected for expected, _ in HOSTILE.values()}
-    elsewhere = {Why.VERSION, Why.SIGNATURE, Why.COUNTER, Why.EPOCH, Why.APPROVAL_USED, Why.HELD}
+    elsewhere = {Why.VERSION, Why.SIGNATURE, Why.COUNTER, Why.EPOCH, Why.APPROVAL_USED, Why.APPROVAL_COUNT, Why.HELD}
     at_work = {Why.BUSY, Why.RATE, Why.STORE, Why.FLOOD, Why.UNSUPPORTED}
     assert tried | elsewhere | at_work == set(Why)
 
@@ -121,6 +121,66 @@ def test_two_people_of_two_centres_sound_a_zone_by_hand(bench: Bench) -> None:
     assert {yes.signer.id for yes in verdict.people} == {"ana", "ion"}
     assert verdict.pattern is not None
     assert (verdict.pattern.id, verdict.limit_s) == ("dezastre-aer", 61.0)  # this siren's own timing of the signal
+
+
+def test_passkeys_are_as_good_as_keys(bench: Bench) -> None:
+    verdict = bench.take(bench.make.by_passkeys("ana", "ion"))
+    assert {(yes.signer.id, yes.count) for yes in verdict.people} == {("ana", 1), ("ion", 1)}
+    make = bench.make
+    say = Say(siren="s2", zones=("valea",), issued_us=make.clock.wall_us(), incident=b"mixed...")
+    digest = make.core(say).digest()
+    bench.take(make.seal(replace(say, approvals=(make.approval(digest, "dan"), make.assertion(digest, "eva")))))
+
+
+def test_a_person_with_a_key_and_a_passkey_is_one_person(bench: Bench) -> None:
+    make = bench.make
+    say = Say(siren="s2", zones=("valea",), issued_us=make.clock.wall_us())
+    digest = make.core(say).digest()
+    both = make.seal(replace(say, approvals=(make.approval(digest, "ion"), make.assertion(digest, "ion"))))
+    assert why(bench.one(both)) is Why.APPROVALS
+
+
+def test_across_the_border_one_of_each_centre(bench: Bench) -> None:
+    """The zone's policy asks for two centres; the node counts them itself, whoever the controller lets through."""
+    make = bench.make
+    assert why(bench.one(make.by_people("ana", "dan"))) is Why.CENTRES
+    assert why(bench.one(make.by_passkeys("ion", "eva"))) is Why.CENTRES
+    bench.take(make.by_people("ana", "dan", "ion"))
+
+
+def test_a_passkey_that_counts_back_is_a_copy(bench: Bench) -> None:
+    make = bench.make
+
+    def order(incident: bytes, count: int) -> bytes:
+        say = Say(siren="s2", zones=("valea",), issued_us=make.clock.wall_us(), incident=incident)
+        digest = make.core(say).digest()
+        return make.seal(
+            replace(say, approvals=(make.approval(digest, "ion"), make.assertion(digest, "ana", count=count)))
+        )
+
+    bench.take(order(b"first...", 7))
+    assert why(bench.one(order(b"second..", 7))) is Why.APPROVAL_COUNT
+    assert why(bench.one(order(b"third...", 6))) is Why.APPROVAL_COUNT
+    assert why(bench.one(order(b"fourth..", 0))) is Why.APPROVAL_COUNT, "it has counted, so it must count"
+    bench.take(order(b"fifth...", 8))
+
+
+def test_one_assertion_serves_both_sirens_of_a_node(bench: Bench) -> None:
+    make = bench.make
+    say = Say(siren="s2", zones=("valea", "ungheni"), issued_us=make.clock.wall_us(), incident=b"both....")
+    digest = make.core(say).digest()
+    approvals = (make.assertion(digest, "ana"), make.assertion(digest, "ion"))
+    bench.take(make.seal(replace(say, approvals=approvals)))
+    bench.take(make.seal(replace(say, siren="s1", approvals=approvals)))
+    assert why(bench.one(make.seal(replace(say, approvals=approvals)))) is Why.APPROVAL_USED
+
+
+def test_an_authenticator_that_does_not_count_is_believed(bench: Bench) -> None:
+    for incident in (b"first...", b"second.."):
+        say = Say(siren="s2", zones=("valea",), issued_us=bench.make.clock.wall_us(), incident=incident)
+        digest = bench.make.core(say).digest()
+        approvals = tuple(bench.make.assertion(digest, p, count=0) for p in ("ana", "ion"))
+        bench.take(bench.make.seal(replace(say, approvals=approvals)))
 
 
 def test_people_may_sound_what_no_policy_names(bench: Bench) -> None:

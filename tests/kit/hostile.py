@@ -27,12 +27,14 @@ from lanes.orders import Action
 from tests.kit.clock import run_virtual
 from tests.kit.hostile_orders import HOSTILE, NONCE_ONLY
 from tests.kit.orders import Maker, Say
+from tests.kit.passkeys import Authenticator
 from tests.kit.siren_rig import Rig, clock_of, rig
 
 REMAKE_S = 20.0  # valid orders are made anew after this time, so that a flipped bit is all that is wrong with them
 STEP_S = 0.02  # between two handfuls of orders
 HANDFUL = 16  # a node's queue holds four times as many
 LISTED = [make for why, make in HOSTILE.values() if why not in NONCE_ONLY]
+TARGETS = 4
 PHASES = 8  # reboots of the node
 
 
@@ -57,14 +59,14 @@ class Attacker:
         self._made_ns = -1
         self._targets: list[bytes] = []
         self._incidents = 0
-        self._bit = [0, 0, 0]  # of each target
+        self._bit = [0] * TARGETS  # of each target
         self._inner = 0
-        self._proved: tuple[Say, bytes, bytes, bytes] | None = None
+        self._proved: tuple[Say, tuple[bytes, ...]] | None = None
         self._proved_ns = 0
 
     def sweep(self) -> Iterator[bytes]:
         """Each bit of each target flipped, once."""
-        for target in range(3):
+        for target in range(TARGETS):
             self._bit[target] = 0
             while self._bit[target] < len(self.targets()[target]) * 8:
                 yield self._flip(target)
@@ -93,7 +95,7 @@ class Attacker:
                 yield made
 
     def targets(self) -> list[bytes]:
-        """Three orders that would sound, made a moment ago: by evidence, by people, and of the highest Level."""
+        """Orders that would sound, made a moment ago: by evidence, by people, of the highest Level, by passkeys."""
         now_ns = self._make.clock.monotonic_ns()
         if self._made_ns < 0 or now_ns - self._made_ns > REMAKE_S * 1e9:
             self._made_ns = now_ns
@@ -103,6 +105,7 @@ class Attacker:
                 make.order(incident=self._incident()),
                 make.by_people("ana", "ion", incident=self._incident()),
                 make.order(pattern="danger", max_s=240, evidence=high, incident=self._incident()),
+                make.by_passkeys("ana", "ion", incident=self._incident()),
             ]
         return self._targets
 
@@ -117,31 +120,34 @@ class Attacker:
         return flipped(data, at)
 
     def _any_flip(self) -> bytes:
-        return self._flip(self._random.randrange(3))
+        return self._flip(self._random.randrange(TARGETS))
 
     def _flip_within(self) -> bytes | None:
-        """The next inner bit; None after the last."""
+        """The next inner bit; None after the last: in the evidence, in two approvals, in two assertions."""
         make = self._make
-        say, evidence, *approvals = self._proofs()
+        say, proofs = self._proofs()
         at, self._inner = self._inner, self._inner + 1
-        if at < len(evidence) * 8:
-            return make.order(evidence=(flipped(evidence, at),), incident=self._incident())
-        at -= len(evidence) * 8
-        for number, approval in enumerate(approvals):
-            if at < len(approval) * 8:
-                approvals[number] = flipped(approval, at)
-                return make.seal(replace(say, approvals=tuple(approvals)))
-            at -= len(approval) * 8
+        for number, proof in enumerate(proofs):
+            if at >= len(proof) * 8:
+                at -= len(proof) * 8
+                continue
+            bent = flipped(proof, at)
+            if not number:
+                return make.order(evidence=(bent,), incident=self._incident())
+            pair = number - 1 - (number - 1) % 2  # approvals stand by twos
+            approvals = [bent if n == number else proofs[n] for n in (pair + 1, pair + 2)]
+            return make.seal(replace(say, approvals=tuple(approvals)))
         return None
 
-    def _proofs(self) -> tuple[Say, bytes, bytes, bytes]:
-        """Fresh evidence, and two fresh approvals of what the order says."""
+    def _proofs(self) -> tuple[Say, tuple[bytes, ...]]:
+        """Fresh evidence; two fresh approvals by key of what the order says, and two by passkey."""
         make, now_ns = self._make, self._make.clock.monotonic_ns()
         if self._proved is None or now_ns - self._proved_ns > REMAKE_S * 1e9:
             self._proved_ns = now_ns
             say = Say(siren="s2", zones=("valea",), incident=self._incident(), issued_us=make.clock.wall_us())
             digest = make.core(say).digest()
-            self._proved = say, make.event(), make.approval(digest, "ana"), make.approval(digest, "ion")
+            keys = tuple(make.approval(digest, person) for person in ("ana", "ion"))
+            self._proved = say, (make.event(), *keys, *(make.assertion(digest, person) for person in ("ana", "ion")))
         return self._proved
 
     def _any_flip_within(self) -> bytes:
@@ -179,7 +185,18 @@ class Attacker:
         person = random.choice(["ana", "ion", "dan", "eva"])
         wrong = make.approval(bytes(32), "ion", say.mode)
         one = make.approval(own, person, say.mode)
-        approvals = random.choice([(), (one,), (one, one), (one, wrong), (wrong, wrong)])
+        touch = make.assertion(own, random.choice(["ana", "ion", "eva"]), say.mode)
+        elsewhere = make.assertion(own, "ion", say.mode, origin="https://evil.example")
+        found: list[tuple[bytes, ...]] = [
+            (),
+            (one,),
+            (one, one),
+            (one, wrong),
+            (wrong, wrong),
+            (touch,),
+            (touch, touch),
+        ]
+        approvals = random.choice([*found, (touch, elsewhere), (wrong, elsewhere), (touch, wrong)])
         old_us = make.clock.wall_us() - 301_000_000
         evidence = random.choice(
             [(), (make.event(issued_us=old_us),), (make.event("n1", "gauge2"),), (make.event(level=Level.ATTENTION),)]
@@ -225,7 +242,9 @@ async def obey(node: Rig, outcome: Outcome) -> list[bytes]:
     number = outcome.controls + 1
     orders = [
         node.make.order(incident=b"C" + number.to_bytes(7, "big"), max_s=10),
-        node.make.by_people("ana", "ion", incident=b"D" + number.to_bytes(7, "big"), max_s=10),
+        (node.make.by_passkeys if outcome.controls % 4 else node.make.by_people)(
+            "ana", "ion", incident=b"D" + number.to_bytes(7, "big"), max_s=10
+        ),
     ]
     before = node.monitor.activations
     for order, relay in zip(orders, ("R1", "R2"), strict=True):
@@ -243,12 +262,14 @@ async def campaign(folder: Path, orders: int, seed: int, show: Callable[[str], N
     outcome, random = Outcome(), Random(seed)
     board = Board(clock_of())
     records: list[bytes] = []
+    passkeys: dict[tuple[str, Mode], Authenticator] = {}  # people keep theirs, and its counter, through all lives
     for phase in range(PHASES):
         boot = bytes([65 + phase]) * 8
         async with rig(folder, boot=boot, board=board) as node:
             node.make.counter = node.make.seq = (
                 phase * 10_000_000 + 1000
             )  # one controller, one sensor node in all lives
+            node.make.passkeys = passkeys
             if phase == 0:
                 records += await obey(node, outcome)
             attacker = Attacker(node.make, random, records)

@@ -9,6 +9,7 @@ from lanes.keys import Mode
 from lanes.reports import BootData
 from tests.kit.clock import START_WALL_US
 from tests.kit.orders import BOOT, OTHER_BOOT, Maker, Say
+from tests.kit.passkeys import FLAG, authenticator
 
 S = 1_000_000  # microseconds
 Make = Callable[[Maker], bytes]
@@ -76,6 +77,29 @@ HOSTILE: dict[str, tuple[Why, Make]] = {
     "an approval of the future": (Why.APPROVAL_EXPIRED, lambda m: approved(m, issued_us=now(m) + 6 * S)),
     "an approval without end": (Why.APPROVAL_EXPIRED, lambda m: approved(m, life_us=600 * S)),
     "an approval without our nonce": (Why.APPROVAL_NONCE, lambda m: approved(m, nonces=())),
+    "one passkey twice": (Why.APPROVALS, lambda m: asserted(m, "ana")),
+    "a passkey of another mode": (Why.APPROVAL_MODE, lambda m: asserted(m, mode=Mode.EXERCISE)),
+    "a passkey for other zones": (
+        Why.APPROVAL_ZONES,
+        lambda m: asserted(m, "eva", zones=("valea", "ungheni")),
+    ),
+    "a passkey that nobody has": (Why.APPROVAL_FORGED, lambda m: asserted(m, "mallory")),
+    "another's passkey": (Why.APPROVAL_FORGED, lambda m: asserted(m, kid=authenticator("eva").kid)),
+    "a passkey's yes to another order": (Why.APPROVAL_OTHER, lambda m: asserted(m, digest=bytes(32))),
+    "a passkey on another page": (Why.APPROVAL_FORGED, lambda m: asserted(m, origin="https://evil.example")),
+    "a passkey for another party": (Why.APPROVAL_FORGED, lambda m: asserted(m, rp_id="evil.example")),
+    "a passkey without its person": (Why.APPROVAL_FORGED, lambda m: asserted(m, flags=FLAG.UP)),
+    "a passkey that was not touched": (Why.APPROVAL_FORGED, lambda m: asserted(m, flags=FLAG.UV)),
+    "a passkey's other ceremony": (Why.APPROVAL_FORGED, lambda m: asserted(m, type="webauthn.create")),
+    "a passkey without our nonce": (Why.APPROVAL_NONCE, lambda m: asserted(m, nonces=())),
+    "a passkey that quotes what it did not sign": (
+        Why.APPROVAL_OTHER,
+        lambda m: asserted(m, nonces=(), quoted=(m.boot,)),
+    ),
+    "a passkey's yes to an order without end": (
+        Why.APPROVAL_EXPIRED,
+        lambda m: asserted(m, core_not_after_us=now(m) + 130 * S),
+    ),
     "forged evidence": (Why.EVIDENCE_FORGED, lambda m: m.order(evidence=(m.event(signer="mallory"),))),
     "evidence in another's name": (Why.EVIDENCE_FORGED, lambda m: m.order(evidence=(m.event("n2", signer="n3"),))),
     "evidence for another centre": (Why.EVIDENCE_FORGED, lambda m: m.order(evidence=(m.event(addressee="chisinau"),))),
@@ -137,6 +161,15 @@ def high(m: Maker, node: str, point: str) -> bytes:
 
 def valea_fire(m: Maker, *evidence: bytes) -> bytes:
     return m.order(siren="s2", zones=("valea",), pattern="fire", max_s=55, evidence=evidence)
+
+
+def asserted(m: Maker, person: str = "ion", mode: Mode = Mode.LIVE, digest: bytes = b"", **changes: object) -> bytes:
+    """A start of s2, approved by ana's passkey and, with the changes, by `person`'s."""
+    said = {name: changes.pop(name) for name in ("zones", "core_not_after_us") if name in changes}
+    say = replace(Say(siren="s2", zones=("valea",), issued_us=m.clock.wall_us()), **said)  # type: ignore[arg-type]
+    own = m.core(say).digest()
+    approvals = (m.assertion(own, "ana"), m.assertion(digest or own, person, mode, **changes))
+    return m.seal(replace(say, approvals=approvals))
 
 
 def approved(m: Maker, person: str = "ion", mode: Mode = Mode.LIVE, digest: bytes = b"", **changes: object) -> bytes:

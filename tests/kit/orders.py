@@ -12,6 +12,7 @@ from lanes.keys import Mode, Role
 from lanes.orders import Action, Approval, Order, OrderCore
 from lanes.planfile import SignedPlan
 from lanes.reports import Event, PointState, State, TransitionData
+from tests.kit.passkeys import Authenticator, authenticator, passkey_entry
 from tests.kit.plans import key, key_entry, signed
 
 NODE = "n1"
@@ -212,7 +213,7 @@ PEOPLE = {"ana": "iasi", "ion": "chisinau", "dan": "iasi"}  # person → centre
 
 @cache
 def siren_plan() -> SignedPlan:
-    """The plan above with keys in all modes; `eva` may act for valea only."""
+    """The plan above with keys and passkeys in all modes; `eva` may act for valea only."""
     text = PLAN
     for mode in Mode:
         for node in ("n1", "n2", "n3"):
@@ -222,6 +223,9 @@ def siren_plan() -> SignedPlan:
         for person, centre in PEOPLE.items():
             text += key_entry(person, Role.OPERATOR, mode, ZONES) + f'centre = "{centre}"\n'
         text += key_entry("eva", Role.OPERATOR, mode, ("valea",)) + 'centre = "chisinau"\n'
+        for person in ("ana", "ion"):
+            text += passkey_entry(person, mode, ZONES, PEOPLE[person])
+        text += passkey_entry("eva", mode, ("valea",), "chisinau")
     return signed(text)
 
 
@@ -264,6 +268,7 @@ class Maker:
     counter: int = 1000
     seq: int = 0
     once: int = 0
+    passkeys: dict[tuple[str, Mode], Authenticator] = field(default_factory=dict)
 
     def order(self, say: Say | None = None, **changes: Any) -> bytes:
         """A signed order that says `say` with `changes`; by default a valid automatic start of s1."""
@@ -312,6 +317,18 @@ class Maker:
         say = replace(say, issued_us=self.issued_us(say))
         digest = self.core(say).digest()
         return self.seal(replace(say, approvals=tuple(self.approval(digest, p, say.mode) for p in people)))
+
+    def by_passkeys(self, *people: str, **changes: Any) -> bytes:
+        """As `by_people`, with their passkeys."""
+        say = replace(Say(siren="s2", zones=("valea",), pattern="dezastre", incident=b"by-hand."), **changes)
+        say = replace(say, issued_us=self.issued_us(say))
+        digest = self.core(say).digest()
+        return self.seal(replace(say, approvals=tuple(self.assertion(digest, p, say.mode) for p in people)))
+
+    def assertion(self, digest: bytes, person: str, mode: Mode = Mode.LIVE, **changes: Any) -> bytes:
+        """A person's approval by passkey. `changes`: nonces, and those of `Authenticator.get`."""
+        own = self.passkeys.setdefault((person, mode), authenticator(person, mode))
+        return own.approve(digest, changes.pop("nonces", (self.boot,)), **changes)
 
     def approval(self, digest: bytes, person: str, mode: Mode = Mode.LIVE, **changes: Any) -> bytes:
         """A person's approval. `changes`: signer, nonces, issued_us, life_us, addressee, kind."""
