@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 CORE = $(wildcard cython_ext/*.pyx cython_ext/*.pxd) setup.py pyproject.toml scripts/setup
 PARTS = cython_ext lanes firmware_bridge edge controller bucium
 
-.PHONY: help setup demo docs test check bench fuzz soak sanitize aarch64 hostile clean
+.PHONY: help setup demo docs faults faults-long test check bench fuzz soak sanitize aarch64 hostile clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -30,6 +30,12 @@ check: $(VENV)/.dev ## lint, types, import contracts, stubs of the compiled core
 bench: $(VENV)/.test ## the measured promise: core and wire, side by side with others
 	@$(VENV)/bin/bucium bench core
 	@$(VENV)/bin/bucium bench wire
+
+faults: $(VENV)/.test ## breaks real processes (as root: their disks too), 5 minutes; ends with "runs N, lost 0, invented 0, …"
+	@$(RUN) -m tests.faults --seed $(or $(SEED),1)
+
+faults-long: $(VENV)/.test ## the same 100 times over, an hour; the figures of docs/faults.md
+	@$(RUN) -m tests.faults --long --seed $(or $(SEED),1) --table docs/faults.md
 
 docs: $(VENV)/.test ## the generated tables of docs/, brought up to date
 	@$(RUN) -m tests.kit.docpages

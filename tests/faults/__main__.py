@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import campaign
+from . import campaign, table
 from .breaking import KINDS
 
 
@@ -26,6 +26,8 @@ def main() -> int:
         print(line)
     for finding in found:
         print(f"FOUND {finding}")
+    if options.table and not options.only:
+        table.write(options.table, outcome, time.monotonic() - began)
     print(outcome.line, flush=True)
     return 1 if found else 0
 
@@ -40,6 +42,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--long", action="store_true", help="the campaign whose figures are published")
     parser.add_argument("--only", action="append", choices=sorted(KINDS), help="this fault only (again for more)")
     parser.add_argument("--runs", type=int, default=1, help="how often, with --only")
+    parser.add_argument("--table", type=Path, help="put the table of a whole campaign into this document")
     parser.add_argument("--out", type=Path, help="keep logs, ledgers and journals in this folder")
     return parser.parse_args()
 

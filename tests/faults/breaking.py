@@ -29,6 +29,9 @@ class Fault:
     victims: tuple[str, ...] = ()
     limit_s: float | None = None  # the promise for "serving again" after it
     lasting = False  # it heals only when every danger has been told all the same
+    refuses = (
+        False  # the victim's siren may refuse instead of sounding: an order that cannot be remembered is not obeyed
+    )
 
     def __init__(self, world: World, victim: str, rng: Random) -> None:
         self.world = world
@@ -213,7 +216,7 @@ class _FailingSync(Fault):
 
 
 class FailNodeSync(_FailingSync):
-    kind, victims = "fsync EIO node", NODES
+    kind, victims, refuses = "fsync EIO node", NODES, True
 
 
 class FailControllerSync(_FailingSync):
@@ -266,6 +269,10 @@ class _Corrupt(Fault):
 
 class CorruptLedger(_Corrupt):
     kind, victims, file = "corrupt ledger", NODES, "ledger.db"
+
+    async def heal(self) -> None:
+        await super().heal()
+        self.world.seen.forgive(self.victim)
 
 
 class CorruptJournal(_Corrupt):

@@ -46,7 +46,7 @@ class Lane:
     name: str
     disk: str
     broker: str
-    runs: list[tuple[int, str]]  # number of the run, kind
+    runs: list[tuple[int, str]]  # which of its kind, kind
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Outcome:
 
 def plan(counts: dict[str, int], seed: int) -> tuple[list[Lane], list[str]]:
     """Which world sees which runs; and what cannot be had here, with how to get it."""
-    wanted = [(number, kind) for number, kind in enumerate(kind for kind, n in counts.items() for _ in range(n))]
+    wanted = [(number, kind) for kind, most in counts.items() for number in range(most)]
     skipped, by_disk = [], defaultdict(list)
     for number, kind in wanted:
         disk = next((need for start, need in NEEDS.items() if kind.startswith(start)), "plain")
@@ -160,9 +160,10 @@ async def run(
     *,
     folder: Path | None = None,
     preambles: dict[str, str] | None = None,
+    moment: str = "",
     tell: Callable[[str], None] = print,
 ) -> Outcome:
-    """Run a campaign. `folder` keeps everything; `preambles` plant bugs."""
+    """Run a campaign. `folder` keeps everything; `preambles` plant bugs; `moment`: always that one."""
     lanes, skipped = plan(counts, seed)
     outcome = Outcome(seed, skipped=skipped)
     for line in skipped:
@@ -173,33 +174,36 @@ async def run(
     try:
         async with asyncio.TaskGroup() as group:
             for lane in lanes:
-                group.create_task(_lane(lane, seed, base, folder, preambles, outcome, tell))
+                group.create_task(_lane(lane, _Manner(seed, folder, preambles, moment, tell), base, outcome))
     finally:
         shutil.rmtree(base, ignore_errors=True)
     return outcome
 
 
-async def _lane(
-    lane: Lane,
-    seed: int,
-    base: Path,
-    keep: Path | None,
-    preambles: dict[str, str] | None,
-    outcome: Outcome,
-    tell: Callable[[str], None],
-) -> None:
+@dataclass(frozen=True)
+class _Manner:
+    """How a campaign runs."""
+
+    seed: int
+    keep: Path | None
+    preambles: dict[str, str] | None
+    moment: str
+    tell: Callable[[str], None]
+
+
+async def _lane(lane: Lane, how: _Manner, base: Path, outcome: Outcome) -> None:
     sockets = base / lane.name
     sockets.mkdir()
-    folder = (keep or sockets) / lane.name
-    world = World(lane.name, folder, sockets, broker=lane.broker, disk=DISK_OF[lane.disk], preambles=preambles)
+    folder = (how.keep or sockets) / lane.name
+    world = World(lane.name, folder, sockets, broker=lane.broker, disk=DISK_OF[lane.disk], preambles=how.preambles)
     try:
         try:
             await world.start()
             for number, kind in lane.runs:
                 began_ns = now_ns()
-                played = await play(world, kind, Random(f"{seed}/{number}/{kind}"))
+                played = await play(world, kind, Random(f"{how.seed}/{number}/{kind}"), how.moment)
                 outcome.runs.append(played)
-                tell(_told(played, number, (now_ns() - began_ns) / NS))
+                how.tell(_told(played, number, (now_ns() - began_ns) / NS))
                 if played.failure:
                     break
             else:
@@ -214,7 +218,7 @@ async def _lane(
             outcome.peaks_mib[kind] = max(outcome.peaks_mib.get(kind, 0.0), program.peak_kib / 1024)
     finally:
         await world.stop()
-        if keep is not None and lane.disk != "plain":
+        if how.keep is not None and lane.disk != "plain":
             shutil.copytree(folder / "data", folder / "kept", ignore=shutil.ignore_patterns("*.img", "lost+found"))
         await world.unmount()
 
@@ -224,4 +228,4 @@ def _told(run: Run, number: int, took_s: float) -> str:
     served = f", serving again after {run.serving_s:.1f} s" if run.serving_s is not None else ""
     met = "" if run.met else " (did not come)"
     end = f"FAILED: {run.failure}" if run.failure else f"told after {late} s{served}"
-    return f"{run.world:5} {number:3} {run.kind}: {run.victim}, {run.moment}{met}, Level {run.level}: {end}  [{took_s:.0f} s]"
+    return f"{run.world:5} {run.kind} {number}: {run.victim}, {run.moment}{met}, Level {run.level}: {end}  [{took_s:.0f} s]"

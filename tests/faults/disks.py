@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-import ctypes.util
 import json
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
+
+from tests.kit import debian
 
 from .programs import ROOT
 
@@ -59,8 +60,8 @@ class PowerDisk(Disk):
         """Why there is none here, with how to get it; empty: it can be had."""
         if os.geteuid() != 0 or not Path("/dev/fuse").exists():
             return "power cuts and failing fsyncs need root and /dev/fuse; run as root: make faults"
-        if ctypes.util.find_library("fuse3") is None:
-            return "libfuse is not installed; get it with: sudo apt install libfuse3-3"
+        if debian.library("fuse3", "libfuse3-3") is None:
+            return debian.how("libfuse3-3")
         try:
             import mfusepy  # noqa: F401
         except (ImportError, OSError, AttributeError):

@@ -57,12 +57,13 @@ class Run:
     failure: str = ""
 
 
-async def play(world: World, kind: str, rng: Random) -> Run:
-    """One fault of this kind. What does not come in time is the run's failure."""
+async def play(world: World, kind: str, rng: Random, moment: str = "") -> Run:
+    """One fault of this kind, at a moment of the seed's choice or at this. What does not come in time is the run's failure."""
     fault_class = KINDS[kind]
     victim = rng.choice(fault_class.victims)
     first = victim if victim in NODES else rng.choice(NODES)
-    moment = rng.choice(MOMENTS)
+    drawn = rng.choice(MOMENTS)
+    moment = moment or drawn
     level = rng.choice((2, 3) if moment in SIREN_MOMENTS else (1, 2, 3))
     fault = fault_class(world, victim, rng)
     run = Run(world.name, kind, victim, moment, level)
@@ -84,7 +85,7 @@ async def play(world: World, kind: str, rng: Random) -> Run:
         await second
         await _served(world, fault, run)
         await _told(world, run)
-        await _sounds(world, run)
+        await _sounds(world, run, fault)
         world.seen.counts[f"moment {moment}"] += run.met
     except WorldError as error:
         run.failure = str(error)
@@ -153,12 +154,13 @@ async def _told(world: World, run: Run) -> None:
         danger.free_ns = max(ends, default=0)
 
 
-async def _sounds(world: World, run: Run) -> None:
-    """Each danger that is bad enough has sounded."""
+async def _sounds(world: World, run: Run, fault: Fault) -> None:
+    """Each danger that is bad enough has sounded, or its node has said why it cannot."""
     for danger in run.dangers:
         if danger.level >= site.SIREN_LEVEL:
+            may_refuse = fault.refuses and danger.node == fault.victim
             what = f"the sound of {_name(danger, run)}"
-            await world.until(what, lambda danger=danger: _sounded(world, danger), SOUND_S)
+            await world.until(what, lambda danger=danger, may=may_refuse: _sounded(world, danger, may), SOUND_S)
 
 
 def _name(danger: Danger, run: Run) -> str:
@@ -170,10 +172,10 @@ def _look(world: World, danger: Danger) -> bool:
     return danger.told_ns > 0
 
 
-def _sounded(world: World, danger: Danger) -> bool:
+def _sounded(world: World, danger: Danger, may_refuse: bool) -> bool:
     found = (at_ns for at_ns, node, on in world.seen.edges if on and node == danger.node and at_ns > danger.at_ns)
     danger.sound_ns = next(found, 0)
-    return danger.sound_ns > 0
+    return danger.sound_ns > 0 or (may_refuse and world.seen.refused(danger.node, danger.at_ns))
 
 
 def _concerns(who: str, node: str) -> bool:

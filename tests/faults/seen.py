@@ -19,6 +19,7 @@ from tests.simulation.reading import (
     EVENT,
     ORDER,
     RAISED,
+    RECEIPT,
     RESTATED,
     TRANSITION,
     Happening,
@@ -192,6 +193,18 @@ class Seen:
     def owed(self, node: str) -> int:
         """Events on the wire that no ack has covered."""
         return len(self._owed[node])
+
+    def refused(self, node: str, after_ns: int) -> bool:
+        """Whether the node has said, since then, that its order store takes nothing."""
+        return any(
+            told.event.kind == RECEIPT and told.event.monotonic_ns > after_ns and "store" in told.event.data
+            for key, told in self.told.items()
+            if key.node == node
+        )
+
+    def forgive(self, node: str) -> None:
+        """Its ledger is gone: what was sent and not acked cannot be sent again. Whether it arrived is asked at the end."""
+        self._owed[node].clear()
 
     def sounding(self) -> bool:
         last: dict[str, bool] = {}

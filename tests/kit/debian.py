@@ -1,10 +1,12 @@
 """Heavier real parts from Debian's packages: installed when we are root, else asked for in one line."""
 
+import ctypes.util
 import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -15,14 +17,24 @@ NO_SERVICE = Path("/usr/sbin/policy-rc.d")  # Debian asks it before it starts a 
 @cache
 def program(name: str, package: str) -> str | None:
     """The program's path, installed now if need be and possible; None when it cannot be had."""
-    found = shutil.which(name, path=SEARCHED)
+    return _had(lambda: shutil.which(name, path=SEARCHED), package)
+
+
+@cache
+def library(name: str, package: str) -> str | None:
+    """The shared library's name, installed now if need be and possible; None when it cannot be had."""
+    return _had(lambda: ctypes.util.find_library(name), package)
+
+
+def _had(find: Callable[[], str | None], package: str) -> str | None:
+    found = find()
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         with (Path(tempfile.gettempdir()) / "bucium-tests-apt.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # several test workers, one apt
-            found = shutil.which(name, path=SEARCHED)
+            found = find()
             if found is None:
                 _install(package)
-                found = shutil.which(name, path=SEARCHED)
+                found = find()
     return found
 
 
