@@ -6,17 +6,20 @@ from cython_ext import Cause, ClockQuality, ClockSource, Level, Reason, Trouble
 from lanes.envelope import Envelope, Kind
 from lanes.keys import Mode
 from lanes.orders import Ack, Action, Approval, Beat, Order, OrderCore
+from lanes.pieces import Piece, Want
 from lanes.reports import (
     BootData,
     Event,
     PointState,
     ReceiptData,
+    ResetData,
     SirenState,
     Stage,
     State,
     TransitionData,
     TroubleData,
 )
+from lanes.resets import PointReset
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True)
 naturals = st.integers(0, 2**63 - 1)
@@ -42,7 +45,13 @@ transitions = st.builds(
 receipts = st.builds(
     ReceiptData, names | st.just(""), octets8, st.sampled_from(Stage), codes, octets8, small, st.booleans()
 )
-data = transitions | receipts | st.builds(TroubleData, names, st.booleans(), names) | st.builds(BootData, names, names)
+data = (
+    transitions
+    | receipts
+    | st.builds(TroubleData, names, st.booleans(), names)
+    | st.builds(BootData, names, names)
+    | st.builds(ResetData, names, octets8, st.booleans(), codes)
+)
 events = st.builds(Event, octets8, seqs, naturals, clocks, digests, data)
 point_states = st.builds(PointState, small, st.sampled_from(Level), troubles, seqs, naturals)
 siren_states = st.builds(
@@ -93,7 +102,17 @@ orders = st.builds(
 )
 approvals = st.builds(Approval, digests, st.lists(octets8, max_size=8).map(tuple))
 beats = st.builds(Beat, octets8)
-bodies = events | states | acks | cores | orders | approvals | beats
+pieces = st.builds(
+    lambda plan, packed, first, data, more: Piece(plan, packed, first + len(data) + more, first, data),
+    digests,
+    digests,
+    small,
+    st.binary(min_size=1, max_size=512),
+    small,
+)
+wants = st.builds(Want, digests, st.integers(0, 720 << 10), codes | st.just(""))
+resets = st.builds(PointReset, names, st.binary(max_size=640), octets8)
+bodies = events | states | acks | cores | orders | approvals | beats | pieces | wants | resets
 
 kinds = st.sampled_from(Kind)
 plain = st.recursive(
@@ -111,7 +130,7 @@ plain = st.recursive(
 @st.composite
 def envelopes(draw: st.DrawFn) -> Envelope:
     kind = draw(kinds)
-    expires = kind in (Kind.ORDER, Kind.APPROVAL, Kind.ACT)
+    expires = kind in (Kind.ORDER, Kind.APPROVAL, Kind.ACT, Kind.RESET)
     body = draw(st.lists(st.integers(0, 100) | st.binary(max_size=8), max_size=4))
     return Envelope(
         kind,

@@ -12,11 +12,13 @@ from lanes.envelope import SMALL_BYTES_MAX, Envelope, Kind, seal
 from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode, SigningKey
 from lanes.orders import Ack, Action, Order, OrderCore
-from lanes.reports import Event, PointState, ReceiptData, SirenState, Stage, State, TransitionData
+from lanes.pieces import Piece, Want
+from lanes.reports import Event, PointState, ReceiptData, ResetData, SirenState, Stage, State, TransitionData
+from lanes.resets import PointReset
 from tests.kit.messages import bodies, digests, names, naturals, octets8, plain, seqs
 
 KEY = SigningKey.from_seed(b"k" * 32)
-TYPES = [Event, State, Ack, Order, OrderCore, TransitionData, ReceiptData]
+TYPES = [Event, State, Ack, Order, OrderCore, TransitionData, ReceiptData, ResetData, Piece, Want, PointReset]
 
 
 @given(bodies)
