@@ -165,7 +165,8 @@ class Outbox:
         self, author: Author, change: AlarmChange, alarm: str, identifier: str, now_us: int, *, renewed: bool
     ) -> list[str]:
         chain = self._chain(alarm)
-        kind = _type(change, chained=bool(chain))
+        ours = change.ours  # what another centre said, it publishes itself
+        kind = _type(ours, chained=bool(chain))
         valid_us = CANCEL_VALID_US if kind is MessageType.CANCEL else author.settings.valid_s * 1_000_000
         sent_us = now_us // 1_000_000 * 1_000_000
         place = Place(identifier, kind or MessageType.UPDATE, chain, sent_us, sent_us + valid_us, renewed)
@@ -173,7 +174,8 @@ class Outbox:
         cap: bytes | None = None
         wrong: list[str] = []
         if kind is not None:
-            verdict = gate.publish(author.compose(change, place, words), author.signer, now_us)
+            own_words = words if ours is change else author.write(ours)
+            verdict = gate.publish(author.compose(ours, place, own_words), author.signer, now_us)
             cap, wrong = verdict.data, [str(fault) for fault in verdict.faults]
         summary = summarise(author, change, place, words, cap=cap is not None)
         urgent = not renewed and change.kind in (ChangeKind.RAISED, ChangeKind.ESCALATED, ChangeKind.CLEARED)

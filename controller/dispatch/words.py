@@ -10,7 +10,7 @@ from lanes.plan import Plan, Zone
 from lanes.planfile import DEMO
 
 from .. import texts
-from ..alarm.changes import AlarmChange, ChangeKind
+from ..alarm.changes import OUTSIDE, AlarmChange, ChangeKind
 from ..texts import Language
 from .settings import CapSettings
 
@@ -102,6 +102,11 @@ class Wording:
             level = texts.text(language, texts.code("level", change.level))
             lines = [texts.text(language, "description.area", event=event, zone=zone, level=level, opened=opened)]
         for reading in change.readings[:READINGS_SHOWN]:
+            if reading.outside:
+                level = texts.text(language, texts.code("level", reading.level))
+                source = reading.point.removeprefix(OUTSIDE)
+                lines.append(texts.text(language, "description.outside", source=source, level=level))
+                continue
             lines.append(
                 texts.text(
                     language,

@@ -14,6 +14,7 @@ from lanes.plan import Zone
 Position = tuple[float, float]  # latitude, longitude, in degrees
 KM_PER_DEGREE: Final = 111.195  # of latitude, on a sphere of 6,371 km
 CORNERS: Final = 32
+POINT_KM: Final = 0.001  # a circle of radius 0 is a point, and a point has a metre around it
 POSITIONS_MAX: Final = 5_000  # of one message: a county's border; looked at in some 50 ms for a hundred zones
 
 
@@ -36,7 +37,7 @@ class Shape:
 
 def circle(latitude: float, longitude: float, radius_km: float) -> Shape:
     """The polygon around a circle: never smaller than it."""
-    reach = radius_km / cos(pi / CORNERS) / KM_PER_DEGREE
+    reach = max(radius_km, POINT_KM) / cos(pi / CORNERS) / KM_PER_DEGREE
     stretch = max(cos(radians(min(abs(latitude), 89.0))), 0.01)
     turns = [2 * pi * n / CORNERS for n in range(CORNERS)]
     return Shape.of([(latitude + reach * cos(turn), longitude + reach / stretch * sin(turn)) for turn in turns])

@@ -49,7 +49,7 @@ async def test_all_kinds_of_decisions_are_among_them(tmp_path: Path) -> None:
 async def test_another_core_is_told_by_its_first_decision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     night = await night_of(tmp_path / "j.db")
 
-    def otherwise(alarm, plan, *, proven):  # type: ignore[no-untyped-def]
+    def otherwise(alarm, plan, *, proven, others):  # type: ignore[no-untyped-def]
         return decide(alarm, plan, proven=lambda _policy: False)
 
     monkeypatch.setattr(controller.deciding, "decide", otherwise)
