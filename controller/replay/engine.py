@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from cython_ext import BuciumError, ClockQuality, ClockSource, WireError
+from lanes import pieces, planfile
 from lanes.acts import open_act
 from lanes.envelope import Envelope, Kind, Refusal, open_envelope
 from lanes.identity import INCIDENT_BYTES
@@ -34,7 +35,9 @@ from ..record.aside import Remains
 from ..record.journal import Journal
 from ..record.records import Record, Row
 from ..refusals import Refusals
+from ..replan import Replan, settle
 from ..room import Room
+from ..spread import Spread
 from ..upkeep import Upkeep
 from ..watchdog import Watchdog, conclude
 from .tape import Cut, Difference, Tape
@@ -97,21 +100,31 @@ class _Watchdog:
     def __init__(self, room: _Room, deciding: Deciding) -> None:
         self._room, self._deciding = room, deciding
 
-    def tick(self, _now_ns: int) -> None:
+    def tick(self, now_ns: int) -> None:
+        """Also what it says of a change of plan."""
+        del now_ns
         while (row := self._room.tape.next()) is not None and row.kind is Record.WATCHDOG:
             conclude(self._room, self._deciding, row.value)
 
 
+    leave = replan = tick
+
+
 class _Idle:
+    """What has no part in decisions."""
+
     def tick(self, _now_ns: int) -> None:
-        """Its ticks change nothing that is decided."""
+        """Nothing is due."""
+
+    def replan(self) -> None:
+        """Nothing goes out."""
 
 
 class Replay:
     """One journal, under the plans that it ran under (SHA-256 → plan)."""
 
     def __init__(self, path: Path, plans: Mapping[bytes, SignedPlan]) -> None:
-        self._plans = plans
+        self._plans = dict(plans)
         self._remains = Remains(path)
         self._clock = _Then()
         self.verdict = Verdict()
@@ -168,6 +181,8 @@ class Replay:
             self._watchdog.tick(0)
         elif kind is Record.HEARD:
             self._upkeep.heeding.conclude(Told.unpack(value[0]), value[2])
+        elif kind is Record.PLAN:
+            self._plan(first)
         elif kind is Record.APPROVAL:
             self._acting.approve(value[0])
         else:
@@ -208,6 +223,7 @@ class Replay:
 
     def _build(self, room: _Room) -> None:
         """As app.py does."""
+        former = room.ran
         room.begin()
         ordering = Ordering(room, lambda: 0.0)
         deciding = Deciding(room, ordering)
@@ -226,6 +242,26 @@ class Replay:
             lane=cast(Lane, _Idle()),
             refusals=cast(Refusals, _Idle()),
         )
+        self._replan = Replan(room, deciding, cast(Watchdog, self._watchdog), cast(Spread, _Idle()))
+        if former in self._plans and former != room.signed.digest:
+            room.fold.remember(self._plans[former])
+            room.fold.remember(room.signed)
+        if room.ran not in (b"", room.signed.digest):
+            settle(room, deciding)
+
+    def _plan(self, row: Row) -> None:
+        """A plan that a person applied: from here on it runs, and what follows from that is computed."""
+        _, once, until_us, outcome, digest, packed = row.value
+        room = self._room
+        assert room is not None
+        room.used[once] = until_us
+        self._tape.append(Record.PLAN, row.value)
+        if outcome == "done":
+            signed = planfile.parse(pieces.unpack(packed))
+            if signed.digest != digest:
+                raise Difference(row.seq, "the plan in it is not the one that it names")
+            self._plans[digest] = signed
+            self._replan(signed)
 
     def _entropy(self, count: int) -> bytes:
         """Chance is recorded: an incident of a request that names none."""
