@@ -42,6 +42,7 @@ from .intake import Intake, resolver
 from .lane import Lane
 from .ordering import Ordering
 from .planning import Place, Planning
+from .record.checking import Checking
 from .record.emergency import NAME as EMERGENCY_NAME
 from .record.journal import Former, Journal, Spare
 from .record.records import Record
@@ -206,6 +207,7 @@ class _Controller:
         self._teller = Teller(self._room, self._tell)
         folder = ready.local.at(config.controller.plan).parent
         self._people = People(self._room, folder, others("files"))
+        self._checking = Checking(self._journal.path, lambda: self._journal.id, others("files"), self._trouble)
         self._host = Host(
             HostIdentity(config.telemetry.host or plan.controller, (plan.group,)),
             listener=Intake(self._room, self._watchdog, self._keep if self._history else None),
@@ -313,6 +315,7 @@ class _Controller:
             ("teller", self._teller.run()),
             ("host", self._host.run()),
             ("people", self._people.run()),
+            ("checking", self._checking.run()),
         ]
         if self._history is not None:
             loops.append(("history", self._history.run()))

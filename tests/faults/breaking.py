@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from .records import damage_said
 from .seen import NS, now_ns
 from .site import CENTRE, NODES
 from .world import RESTART_S, World
@@ -45,6 +46,10 @@ class Fault:
 
     async def heal(self) -> None:
         """Undo it."""
+
+    def over(self) -> bool:
+        """Whether the product has done all that it must about it."""
+        return True
 
     def serving_ns(self) -> int | None:
         """When what was broken served again, as the wire shows it; None: not yet."""
@@ -276,7 +281,12 @@ class CorruptLedger(_Corrupt):
 
 
 class CorruptJournal(_Corrupt):
+    """Damage after the last snapshot is set aside at the start; in front of it, it is found and said while all goes on."""
+
     kind, victims, file = "corrupt journal", (CENTRE,), "journal.db"
+
+    def over(self) -> bool:
+        return damage_said(self.world.site.data(CENTRE))
 
 
 def spoil(path: Path, rng: Random) -> bool:

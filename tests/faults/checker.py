@@ -39,6 +39,7 @@ class Verdict:
     events: int = 0
     lost: int = 0
     invented: int = 0
+    holes: int = 0  # events that only their ledger has, since pages of the journal were destroyed, and it says so
     duplicates: int = 0  # of posts to the dispatch receiver: allowed, and counted
 
     def find(self, what: str, *, lost: int = 0, invented: int = 0) -> None:
@@ -58,7 +59,8 @@ def check(world: World) -> Verdict:
     found = _records(world, verdict)
     heard = _heard(world, found, verdict)
     _ledgers(world, kept, verdict)
-    _journals(world, kept, heard, verdict)
+    holes = any(record.broken and record.says_damaged for record in found)
+    _journals(world, kept, heard, verdict, holes=holes)
     _dispatch(world, found, heard, verdict)
     for node in NODES:
         _water(world, node, kept, verdict)
@@ -75,7 +77,7 @@ def _records(world: World, verdict: Verdict) -> list[Record]:
     found = records(world.site.data(CENTRE), world.site.folder / "spare")
     if not found or found[-1].name != "journal.db":
         verdict.find("I8 there is no journal that can be read")
-    elif found[-1].broken:
+    elif found[-1].broken and not (CENTRE in world.spoilt and found[-1].says_damaged):
         verdict.find(f"I8 journal.db: {found[-1].broken}")
     if len(found) > 1 and CENTRE not in world.spoilt:
         verdict.find("I8 a journal was set aside, and nobody had harmed it")
@@ -121,9 +123,12 @@ def _ledgers(world: World, kept: dict[Key, Happening], verdict: Verdict) -> None
             verdict.find(f"I1 {key.node} seq {key.seq} was sent before it was durable: {known}", lost=1)
 
 
-def _journals(world: World, kept: dict[Key, Happening], heard: dict[Key, Happening], verdict: Verdict) -> None:
+def _journals(
+    world: World, kept: dict[Key, Happening], heard: dict[Key, Happening], verdict: Verdict, *, holes: bool
+) -> None:
     """Every event that a ledger holds, that was sent, or that was acked is in a journal: under its key or, when its first commit
-    failed and it was written into the next ledger, under another.
+    failed and it was written into the next ledger, under another. `holes`: pages of the journal were destroyed behind its back,
+    and it says so; then what was acked must at least stand in its ledger still.
     """
     known = {(event.key.node, event.monotonic_ns, repr(event.data)) for event in heard.values()}
     events = {key: told.event for key, told in world.seen.told.items()} | kept
@@ -131,6 +136,9 @@ def _journals(world: World, kept: dict[Key, Happening], heard: dict[Key, Happeni
         if key in heard or (key.node, event.monotonic_ns, repr(event.data)) in known:
             continue
         acked = any(ack.covers(key) for ack in world.seen.acked[key.node])
+        if holes and acked and key in kept:
+            verdict.holes += 1
+            continue
         word = "acked, and is in no journal" if acked else "in no journal"
         verdict.find(f"I1 lost: {key.node} seq {key.seq} ({event.data}) is {word}", lost=1)
 

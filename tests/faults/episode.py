@@ -86,6 +86,7 @@ async def play(world: World, kind: str, rng: Random, moment: str = "") -> Run:
         await _served(world, fault, run)
         await _told(world, run)
         await _sounds(world, run, fault)
+        await world.until(f"a word about {kind}", fault.over, SERVED_S)
         world.seen.counts[f"moment {moment}"] += run.met
     except WorldError as error:
         run.failure = str(error)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import cbor2
 
 GENESIS: Final = bytes(32)
+ROW_TROUBLE: Final = 50
 GONE_MAX: Final = 5000  # rows in a row that cannot be read: beyond that there are none
 FRAME: Final = struct.Struct(">4sIQIqq32s32sQI")  # the emergency journal's, as its theory states it
 FRAME_MAGIC: Final = b"BucE"
@@ -36,6 +37,12 @@ class Record:
     lines: list[Line] = field(default_factory=list)
     broken: str = ""
 
+    @property
+    def says_damaged(self) -> bool:
+        """Whether a trouble in it says so."""
+        said = [line.value[3] for line in self.lines if line.kind == ROW_TROUBLE and line.value[0] == "journal-damaged"]
+        return bool(said and said[-1])
+
 
 def records(folder: Path, spare: Path) -> list[Record]:
     """Those set aside, the oldest first, then the present one; each with what its emergency journal still holds."""
@@ -45,6 +52,12 @@ def records(folder: Path, spare: Path) -> list[Record]:
     for path in rest:
         _emergency(path, found)
     return found
+
+
+def damage_said(folder: Path) -> bool:
+    """Whether the present journal is whole, or itself says that it is damaged."""
+    record = _read(folder / "journal.db")
+    return not record.broken or record.says_damaged
 
 
 def _read(path: Path) -> Record:
