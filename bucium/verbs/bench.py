@@ -31,6 +31,33 @@ def wire(as_json: Json = False) -> None:
     _run("wire", as_json)
 
 
+@app.command()
+def ingest(as_json: Json = False) -> None:
+    """A controller with 5,000 nodes: events a second, how soon they are acked, and its memory. Takes a minute or two.
+
+    Example: bucium bench ingest --json
+    """
+    _run("ingest", as_json)
+
+
+@app.command()
+def latency(as_json: Json = False) -> None:
+    """Order to relay, stop to off, smoke to siren, the pattern's own precision: real programs, a real broker. Some two minutes.
+
+    Example: bucium bench latency --json
+    """
+    _run("latency", as_json)
+
+
+@app.command()
+def edge(as_json: Json = False) -> None:
+    """A node's memory, share of a core and samples a second, of the demo's three, by the kernel's count. Half a minute.
+
+    Example: bucium bench edge --json
+    """
+    _run("node", as_json)
+
+
 def _run(name: str, as_json: bool) -> None:
     if find_spec(f"bucium.bench.{name}") is None:
         raise BuciumError(f"this installation has no bench {name!r}")
