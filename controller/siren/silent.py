@@ -73,14 +73,19 @@ class SilentTests:
         known = self._room.schedule.tests.get(siren.id)
         if known is None or known.due_us == 0:
             self._keep(replace(known or SilentTest(siren.id), due_us=max(due_us, 1)))
+        elif known.due_us < due.before_us < due_us:  # the one before this never had its chance
+            self._miss(known, due.before_us)
         elif known.due_us < due_us:
             self._do(siren, known, due_us, now_us - due_us - offset_us)
+
+    def _miss(self, known: SilentTest, due_us: int) -> None:
+        self._keep(replace(known, due_us=due_us, result=Result.FAIL, why="overdue"))
+        self._room.trouble(OVERDUE, known.siren, True)
 
     def _do(self, siren: Siren, known: SilentTest, due_us: int, late_us: int) -> None:
         room = self._room
         if late_us > DAY_US:
-            self._keep(replace(known, due_us=due_us, result=Result.FAIL, why="overdue"))
-            room.trouble(OVERDUE, siren.id, True)
+            self._miss(known, due_us)
         elif self._may(siren):
             number = room.journal.seq + 1
             self._keep(replace(known, due_us=due_us, result=Result.PENDING, why=""))
