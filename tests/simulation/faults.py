@@ -4,6 +4,7 @@ Names are those of the fault table (reliability.md §9). `PROMISED` are the coun
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -73,6 +74,7 @@ class Faults:
     def __init__(self, world: "World", rng: Random) -> None:
         self.world = world
         self.rng = rng
+        self.single = False
         self.kinds: dict[str, Callable[[float], None]] = {
             "kill": self._kill,
             "trap": self._trap,
@@ -94,12 +96,21 @@ class Faults:
 
     def draw(self) -> list[str]:
         """Plan the faults of this seed; the kinds that were drawn."""
-        chance = self.rng.choice((0.1, 0.25, 0.4))
+        chance = self.rng.choice((0.0, 0.1, 0.25, 0.4))
+        if not chance:
+            return self._one()
         drawn = [kind for kind in self.kinds if self.rng.random() < chance] or [self.rng.choice(list(self.kinds))]
         for kind in drawn:
             for _ in range(self.rng.randint(1, 3)):
                 self.kinds[kind](self.rng.uniform(5, self.world.seconds * 0.9))
         return drawn
+
+    def _one(self) -> list[str]:
+        """A single fault, once: for what is promised of single faults."""
+        self.single = True
+        kind = self.rng.choice(list(self.kinds))
+        self.kinds[kind](self.rng.uniform(5, self.world.seconds * 0.6))
+        return [kind]
 
     # Helpers.
 
@@ -113,17 +124,29 @@ class Faults:
     def _any(self) -> str:
         return self.rng.choice((*site.NODES, site.CENTRE, site.CENTRE))
 
-    def _during(self, at_s: float, seconds: float, what: str, names: tuple[str, ...], begin: Act, end: Act) -> None:
+    def _during(
+        self,
+        at_s: float,
+        seconds: float,
+        what: str,
+        names: tuple[str, ...],
+        begin: Act,
+        end: Act,
+        mute: tuple[str, ...] = (),
+    ) -> None:
+        """A fault of so many seconds. `names`: who cannot do its work meanwhile; `mute`: of whom nothing is heard."""
         world = self.world
 
         def start() -> None:
             self._seen(what)
             world.outages.begin(names)
+            world.mute.begin(mute)
             begin()
 
         def stop() -> None:
             end()
             world.outages.end(names)
+            world.mute.end(mute)
 
         self._at(at_s, start)
         self._at(at_s + seconds, stop)
@@ -131,7 +154,7 @@ class Faults:
     # Processes and machines.
 
     def _kill(self, at_s: float) -> None:
-        name, down_s, again = self._any(), self.rng.uniform(0.5, 30), self.rng.random() < 0.3
+        name, down_s, again = self._any(), self.rng.uniform(0.5, 30), self.rng.random() < 0.3 and not self.single
         what = "F01 controller killed" if name == site.CENTRE else "F02 node killed"
 
         def act() -> None:
@@ -184,9 +207,8 @@ class Faults:
         broker = self.world.network.broker
         seconds, wipe = self.rng.uniform(0.5, 40), self.rng.random() < 0.8
         what = "F03 broker killed, its state wiped" if wipe else "F03 broker killed"
-        self._during(
-            at_s, seconds, what, tuple(self.world.machines), lambda: broker.stop(wipe=wipe), lambda: broker.start()
-        )
+        names = (*self.world.machines, "broker")
+        self._during(at_s, seconds, what, names, lambda: broker.stop(wipe=wipe), lambda: broker.start(), names)
 
     def _partition(self, at_s: float) -> None:
         name, network = self._any(), self.world.network
@@ -200,6 +222,7 @@ class Faults:
             (name,),
             lambda: network.block(name, out=out, into=into),
             lambda: network.unblock(name),
+            (name,) if out else (),
         )
 
     def _swizzle(self, at_s: float) -> None:
@@ -215,6 +238,7 @@ class Faults:
                 (name,),
                 lambda name=name: network.block(name, out=True, into=True),  # type: ignore[misc]
                 lambda name=name: network.unblock(name),  # type: ignore[misc]
+                (name,),
             )
 
     def _weather(self, at_s: float) -> None:
@@ -284,8 +308,9 @@ class Faults:
             path = self.world.machines[name].base / file
             if path.exists():
                 holder = apsw.Connection(str(path), vfs="unix")
-                holder.execute("BEGIN IMMEDIATE")
-                holders.append(holder)
+                with suppress(apsw.BusyError):  # another one of us holds it
+                    holder.execute("BEGIN IMMEDIATE")
+                    holders.append(holder)
 
         def end() -> None:
             while holders:

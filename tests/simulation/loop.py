@@ -8,7 +8,8 @@ import asyncio
 import itertools
 from asyncio import events
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
@@ -17,10 +18,23 @@ from tests.kit.clock import ManualClock, VirtualLoop
 from .machine import HERE
 
 
+@dataclass
+class Strand:
+    """A task's own thread of callbacks, which can hang."""
+
+    hangs: bool = False
+    held: list[Any] = field(default_factory=list)
+
+
+STRAND: ContextVar[Strand] = ContextVar("STRAND")
+
+
 class NumberedTask(asyncio.Task[Any]):
     """A task whose hash is its number: sets of tasks are walked in the same order in each run."""
 
     _numbers = itertools.count()
+    strand: Strand
+    life: Any  # of which machine, None: the world's
 
     def __init__(self, coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **settings: Any) -> None:
         self._number = next(self._numbers)
@@ -75,6 +89,7 @@ class WorldLoop(VirtualLoop):
         self._timers: list[tuple[float, int, _Timer]] = []
         self._order = itertools.count()
         self.frozen = 0  # machines that are stopped
+        self.hanging = 0  # tasks that hang
         self.broke: list[BaseException] = []
         NumberedTask._numbers = itertools.count()
         self.set_task_factory(_task)
@@ -100,6 +115,24 @@ class WorldLoop(VirtualLoop):
         heappush(self._timers, (when, next(self._order), timer))
         return timer
 
+    def hang(self, task: NumberedTask) -> None:
+        """Nothing of this task runs until `unhang`."""
+        if not task.strand.hangs:
+            task.strand.hangs = True
+            self.hanging += 1
+
+    def unhang(self, task: NumberedTask) -> None:
+        if task.strand.hangs:
+            task.strand.hangs = False
+            self.hanging -= 1
+            self._ready.extend(task.strand.held)
+            task.strand.held.clear()
+
+    def tasks_of(self, life: Any) -> list[NumberedTask]:
+        """The tasks of one life, in the order in which they began."""
+        mine = (task for task in asyncio.all_tasks(self) if isinstance(task, NumberedTask) and task.life is life)
+        return sorted(mine, key=lambda task: task._number)
+
     def _run_once(self) -> None:
         """asyncio's turn: what is due becomes ready, and what was ready when the turn began is run."""
         ready, timers, clock = self._ready, self._timers, self.clock
@@ -120,6 +153,9 @@ class WorldLoop(VirtualLoop):
             if self.frozen and (life := handle._context.get(HERE)) is not None and life.stopped:
                 life.machine.held.append(handle)
                 continue
+            if self.hanging and (strand := handle._context.get(STRAND)) is not None and strand.hangs:
+                strand.held.append(handle)
+                continue
             try:
                 handle._context.run(handle._callback, *handle._args)
             except Exception as error:  # noqa: BLE001 - as asyncio does, which would log it
@@ -130,4 +166,9 @@ class WorldLoop(VirtualLoop):
 def _task(
     loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **settings: Any
 ) -> NumberedTask:
-    return NumberedTask(coro, loop=loop, **settings)
+    context = settings.pop("context", None) or copy_context()
+    strand = Strand()
+    context.run(STRAND.set, strand)
+    task = NumberedTask(coro, loop=loop, context=context, **settings)
+    task.strand, task.life = strand, context.get(HERE)
+    return task

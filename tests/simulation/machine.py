@@ -157,7 +157,7 @@ class Machine:
         assert life.task is not None
         life.task.cancel()
         self.graves.append(life.task)
-        self._melt()
+        _loop()._ready.extend(self._melt())  # what is left of it runs out
 
     def freeze(self) -> None:
         """SIGSTOP: no callback of it runs until `thaw`."""

@@ -1,6 +1,6 @@
 """When which machine could not do its work, through no fault of its program. The checkers forgive that time, and no more."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 
 def merged(spans: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -12,6 +12,19 @@ def merged(spans: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             found.append((begin, end))
     return found
+
+
+def without(spans: Iterable[tuple[int, int]], first_ns: int, last_ns: int) -> Iterator[tuple[int, int]]:
+    """The parts of that time that no span covers."""
+    at_ns = first_ns
+    for begin, end in merged(iter(spans)):
+        if end <= at_ns or begin >= last_ns:
+            continue
+        if begin > at_ns:
+            yield at_ns, begin
+        at_ns = max(at_ns, end)
+    if at_ns < last_ns:
+        yield at_ns, last_ns
 
 
 class Outages:
@@ -46,13 +59,4 @@ class Outages:
 
     def clear(self, node: str, first_ns: int, last_ns: int) -> Iterator[tuple[int, int]]:
         """The parts of that time in which the node, its disk and its gauge were well; and its program had time to start."""
-        spans = merged(iter((*self.spans(node), *self.spans(f"{node}/gauge"))))
-        at_ns = first_ns
-        for begin, end in spans:
-            if end <= at_ns or begin >= last_ns:
-                continue
-            if begin > at_ns:
-                yield at_ns, begin
-            at_ns = max(at_ns, end)
-        if at_ns < last_ns:
-            yield at_ns, last_ns
+        yield from without((*self.spans(node), *self.spans(f"{node}/gauge")), first_ns, last_ns)

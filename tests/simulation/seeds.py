@@ -45,13 +45,18 @@ class Result:
 
 
 def run_seed(
-    seed: int, minutes: float, *, script: Callable[[World], None] | None = None, keep: list[str] | None = None
+    seed: int,
+    minutes: float,
+    *,
+    script: Callable[[World], None] | None = None,
+    keep: list[str] | None = None,
+    kind: type[World] = World,
 ) -> Result:
     """One world from its start to its verdict. `script` plans the faults instead of the seed; `keep` takes the trace's lines."""
     logging.disable(logging.CRITICAL)
     began_s = time.process_time()
     with folder() as base, shim() as disks:
-        world = World(seed, minutes, base, disks, calm=script is not None, keep_trace=keep is not None)
+        world = kind(seed, minutes, base, disks, calm=script is not None, keep_trace=keep is not None)
         if script is not None:
             script(world)
         world.run()

@@ -31,6 +31,7 @@ CENTRE: Final = "iasi"
 ZONE: Final = "ungheni"
 NODES: Final = ("bridge", "quay", "mill")
 SIREN_OF: Final = {"quay": "s-quay", "mill": "s-mill"}
+FALLS_OFF: Final = frozenset({"s-mill"})  # by a timer in its relay
 PEOPLE: Final = ("ana", "ion")
 PERIOD_S: Final = 4.0
 STALE_S: Final = 15.0

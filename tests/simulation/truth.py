@@ -94,6 +94,7 @@ class Wires:
         self.water = Water()
         self._clock = clock
         self._chips: list[SimulatedChip] = []
+        self.latches = False  # its board's pins keep their level when a process dies
         self.set(LOW_M)
 
     def set(self, metres: float) -> None:
@@ -121,8 +122,14 @@ class Wires:
         """Its program is dead: its connection breaks, its lines are let go."""
         self.line.cut()
         for chip in self._chips:
+            if self.latches:
+                self._let_go(chip)
             self.board.release(chip)
         self._chips.clear()
+
+    def _let_go(self, chip: SimulatedChip) -> None:
+        for line in [line for line, (holder, _, _) in self.board._holders.items() if holder is chip]:
+            del self.board._holders[line]
 
     def _board(self, edge: Edge) -> None:
         if edge.line == "R1":

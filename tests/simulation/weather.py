@@ -6,7 +6,7 @@ fails after 10 s, a connection that carries nothing for 15 s is dropped by the b
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass
@@ -18,7 +18,13 @@ from tests.kit.broker import MemoryBroker, MemoryLink
 
 from .machine import Life
 
-TIMEOUT_S: Final = 10.0  # lanes.link.BrokerSettings.timeout_s
+SYN_S: Final = (
+    1.0,
+    2.0,
+    4.0,
+    3.0,
+)  # when the kernel tries again to connect; 10 s in all: lanes.link.BrokerSettings.timeout_s
+RESENT_S: Final = (0.3, 0.6, 1.2, 2.4, 4.8, 0.7)  # the same, of what was sent on a connection
 KEEPALIVE_S: Final = 15.0  # 1.5 × lanes.link.BrokerSettings.keepalive_s
 
 
@@ -66,6 +72,15 @@ class Network:
             self.seen["message repeated"] += 1
             delays.append(self.rng.random() * 5.0)
         return delays
+
+    async def through(self, is_open: Callable[[], bool], tries_s: Sequence[float], why: str) -> None:
+        """Over a road, as soon as TCP tries when it is open; LinkDown when it has given up."""
+        for wait_s in tries_s:
+            if is_open():
+                return
+            await asyncio.sleep(wait_s)
+        if not is_open():
+            raise LinkDown(why)
 
     def block(self, name: str, *, out: bool, into: bool) -> None:
         """Cut a road, or both, of one machine."""
@@ -144,9 +159,7 @@ class Connector:
         name = life.machine.name
         life.require()
         await asyncio.sleep(2 * network.delay_s())
-        if network.blocked(name):
-            await asyncio.sleep(TIMEOUT_S)
-            raise LinkDown("no answer")
+        await network.through(lambda: not network.blocked(name), SYN_S, "no answer")
         context = network.broker.connector().connect(client_id, will, clean=clean)
         link = await context.__aenter__()
         link.life = life
@@ -197,8 +210,7 @@ class Link:
             await asyncio.sleep(delay_s)
         if name in network.no_way_out:
             network.seen["publish without an answer"] += 1
-            await asyncio.sleep(TIMEOUT_S)
-            raise LinkDown("no answer")
+            await network.through(lambda: name not in network.no_way_out, RESENT_S, "no answer")
         return True
 
     async def _way_in(self) -> None:
@@ -208,8 +220,7 @@ class Link:
             await asyncio.sleep(delay_s)
         if name in network.no_way_in:
             network.seen["PUBACK lost"] += 1
-            await asyncio.sleep(TIMEOUT_S)
-            raise LinkDown("no PUBACK")
+            await network.through(lambda: name not in network.no_way_in, RESENT_S, "no PUBACK")
 
 
 def machine_of(client_id: str) -> str:

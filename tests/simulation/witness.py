@@ -90,7 +90,7 @@ class Witness:
         if node in self._heard_ns:
             self._heard_ns[node] = self._before_ns[node] = min(self._heard_ns[node], since_ns)
             siren = site.SIREN_OF.get(node, "")
-            if siren in self._on_ns:
+            if siren in self._on_ns and siren not in site.FALLS_OFF:
                 self._limit_ns[siren] = max(self._limit_ns[siren], now_ns)
 
     def arrived(self, client: str, payload: bytes, now_ns: int, wall_us: int) -> None:
@@ -135,7 +135,7 @@ class Witness:
             return
         self._known.add(message.data)
         left_ns = (min(message.not_after_us, core[5]) - wall_us) * 1000
-        permit = _Permit(now_ns + min(left_ns, 61 * NS), (core[4] + 1) * NS)
+        permit = _Permit(now_ns + min(left_ns, 61 * NS), core[4] * NS)
         self._permits[siren].append(permit)
 
     def edge(self, siren: str, on: bool, now_ns: int) -> None:
@@ -155,7 +155,7 @@ class Witness:
     # What it thinks of it.
 
     def _closed(self, node: str, siren: str, now_ns: int) -> None:
-        if now_ns <= self._may_ns.get(siren, 0) - SPARE_NS:  # every pattern ends a second before its maximum
+        if now_ns < self._may_ns.get(siren, 0):
             return  # a further blast of what sounds lawfully
         for permit in reversed(self._permits[siren]):
             if not permit.began and now_ns <= permit.until_ns:
@@ -165,7 +165,7 @@ class Witness:
                 return
         heard_ns = self._heard_ns[node] if self._heard_ns[node] < now_ns - SLACK_NS else self._before_ns[node]
         self._reflexes.append(Reflex(siren, now_ns, now_ns - heard_ns >= CUT_OFF_NS - SLACK_NS))
-        self._may_ns[siren] = now_ns + round((site.PATTERN_S + 1) * NS)
+        self._may_ns[siren] = now_ns + round(site.PATTERN_S * NS)
 
     def _length(self, siren: str, now_ns: int) -> None:
         over_ns = now_ns - self._limit_ns[siren]

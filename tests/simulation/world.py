@@ -38,6 +38,7 @@ HEAL_S: Final = 150.0
 LOOK_S: Final = 3.0  # how often the world looks whether all is quiet again
 QUIET_LOOKS: Final = 3
 SLOW_NS: Final = 15 * NS  # what a few calls of the slowest disk may take
+WATCHDOG_S: Final = 30.0  # WatchdogSec of the node's unit (docs/admin.md)
 RESTART_S: Final = 2.0  # systemd's RestartSec of our units
 RESTARTS_MAX: Final = 400
 
@@ -66,6 +67,7 @@ class World:
         self.healed_ns = self.quiet_ns = self.end_ns = 0
         self.frozen_ns: dict[str, int] = {}
         self.ending = False
+        self.judges_silence = True
         self.plans: list[Any] = []
         self.at_heal: list[Any] = []
         self.unsettled_at_end: list[str] = []
@@ -75,6 +77,7 @@ class World:
         self.keys = Keys(public, self.signatures.genuine)
         self.witness = Witness(self.keys, self.seen)
         self.outages = Outages(lambda: self.now_ns)
+        self.mute = Outages(lambda: self.now_ns)  # when which machine said nothing
         self.kept: dict[Key, Happening] = {}  # every event that stood in a ledger after a crash, or at the end
         self.spoilt: set[Key] = set()  # events of ledgers whose bytes we have changed
         self.findings: list[str] = []
@@ -90,7 +93,9 @@ class World:
             data.mkdir()
             os.link(folder / "ballast", data / "ballast")
         self.network.broker.tap.append(self._arrived)
-        self.drawn = [] if calm else Faults(self, Random(self.rng.random())).draw()
+        faults = Faults(self, Random(self.rng.random()))
+        self.drawn = [] if calm else faults.draw()
+        self.single = faults.single
         if "slow" in self.drawn:
             self.witness.slow_ns = SLOW_NS
 
@@ -132,6 +137,7 @@ class World:
         self.witness.started(name, self.now_ns)
         if machine.lives:
             self.outages.end((name,))
+            self.mute.end((name,))
         machine.start(self._ended)
 
     def kill(self, name: str, *, down_s: float = RESTART_S, copied: Any = lambda _: None, power: bool = False) -> None:
@@ -142,6 +148,7 @@ class World:
         self.mark("kill", name, power)
         self._thawed(name)
         self.outages.begin((name,))
+        self.mute.begin((name,))
         life = machine.life
         machine.kill(copied=copied)
         self._bury(life)
@@ -170,7 +177,10 @@ class World:
             self.mark("stop", name)
             self.frozen_ns[name] = self.now_ns
             machine.freeze()
+            self.mute.begin((name,))
             self.later(15.0, self._stopped, name, machine.lives)
+            if name != site.CENTRE:
+                self.later(WATCHDOG_S, self._watchdog, name, self.now_ns)
 
     def thaw(self, name: str) -> None:
         """SIGCONT."""
@@ -182,12 +192,19 @@ class World:
     def _thawed(self, name: str) -> None:
         since_ns = self.frozen_ns.pop(name, None)
         if since_ns is not None:
+            self.mute.end((name,))
             self.witness.thawed(name, since_ns, self.now_ns)
 
     def _stopped(self, name: str, lives: int) -> None:
         machine = self.machines[name]
         if machine.frozen and machine.lives == lives:
             self.network.drop(name)
+
+    def _watchdog(self, name: str, since_ns: int) -> None:
+        """systemd's: who has been stopped for so long is killed, and begins anew."""
+        if self.frozen_ns.get(name) == since_ns:
+            self.seen["stopped node killed by its watchdog"] += 1
+            self.kill(name)
 
     def _forgotten(self, name: str, lives: int) -> None:
         if self.machines[name].lives == lives:
@@ -216,6 +233,7 @@ class World:
             return
         self.seen[f"{'controller' if machine.name == site.CENTRE else 'node'} gave up for its disk"] += 1
         self.outages.begin((machine.name,))
+        self.mute.begin((machine.name,))
         self.network.drop(machine.name)
         if machine.lives < RESTARTS_MAX:
             self.later(RESTART_S, self.start, machine.name)
