@@ -6,6 +6,7 @@ that nobody holds a slot by being slow. Loopback unless `[listener] host` says o
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import socket
@@ -35,7 +36,8 @@ HANDSHAKE_S: Final = 10.0
 HEAD_S: Final = 10.0  # also between two requests of one connection
 BODY_S: Final = 20.0
 REPLY_S: Final = 30.0  # until the other end has read an answer
-_READ: Final = 16 << 10
+LINGER_S: Final = 1.0
+_READ: Final = 4 << 10
 _BOTH_DONE: Final = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 _MAY_ANSWER: Final = (h11.IDLE, h11.SEND_RESPONSE)
 
@@ -180,6 +182,7 @@ class Listener:
         transport, _ = await loop.connect_accepted_socket(
             lambda: protocol, connection, ssl=self._tls, ssl_handshake_timeout=wait
         )
+        transport.set_write_buffer_limits(high=0)  # drain waits until all of an answer has left
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str) -> None:
@@ -201,7 +204,9 @@ class Listener:
             async with asyncio.timeout(REPLY_S):
                 writer.write(_written(machine, reply, head=request is not None and request.method == "HEAD"))
                 await writer.drain()
-            if request is None or machine.states != _BOTH_DONE:
+            if machine.states != _BOTH_DONE:
+                if request is None:
+                    await _linger(reader, writer)
                 return
             machine.start_next_cycle()
 
@@ -228,6 +233,17 @@ async def _read(machine: h11.Connection, reader: asyncio.StreamReader, peer: str
                 raise Refusal(413)
     path, _, query = head.target.decode("latin-1").partition("?")
     return Request(head.method.decode("ascii"), path, query, headers, peer, bytes(body))
+
+
+async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read on for a moment after a refusal: a connection closed on unread data takes the answer with it."""
+    if writer.can_write_eof():
+        writer.write_eof()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            for _ in range(4 * BODY_BYTES_MAX // _READ):
+                if not await reader.read(_READ):
+                    return
 
 
 async def _event(machine: h11.Connection, reader: asyncio.StreamReader) -> h11.Event:
