@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from cython_ext import ConfigError
+from cython_ext import ConfigError, SystemClock
 from lanes.settings import Settings, load
 
 
@@ -102,3 +102,18 @@ def check_in_place(path: Path, document: Document) -> bool:
     if refused := service.ready(local).plan_refused:
         raise ConfigError(f"this plan would not run, the one that ran last would: {refused}", source=str(path))
     return True
+
+
+def doubts(path: Path, document: Document, settings: Settings, *, whole: bool) -> list[str]:
+    """What is allowed and hardly meant: in a plan; in a node's wiring beside the plan that is in its place."""
+    if document.kind == "plan":
+        from lanes.plan import Plan
+        from lanes.plan_doubts import doubts as of_plan
+
+        assert isinstance(settings, Plan)
+        return list(of_plan(settings))
+    if document.kind == "node" and whole:
+        app: Any = import_module("edge.app")
+        service: Any = import_module("edge.config")
+        return list(app.doubts(service.ready(service.load(path)), SystemClock()))
+    return []

@@ -7,7 +7,7 @@ bug ends the program, relays OFF, and start-up is recovery.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -91,6 +91,19 @@ def examine(ready: Ready, clock: Clock) -> None:
     bridge = make_bridge(ready, clock)
     bridge.require_real_allowed(ready.signed.plan.root)
     sources(ready.local, ready.signed.plan, bridge.devices)
+
+
+def doubts(ready: Ready, clock: Clock) -> Iterator[str]:
+    """What would start and hardly be meant, for `bucium config check`: of this node's sirens."""
+    drivers = make_bridge(ready, clock).sirens
+    for siren in ready.signed.plan.sirens:
+        if siren.node != ready.node:
+            continue
+        driver = drivers.get(siren.id)
+        if driver is None:
+            yield f"the plan gives this node siren {siren.id!r}, and nothing drives it: add its [[siren]]"
+        elif siren.proof and not driver.can_prove:
+            yield f"the plan asks siren {siren.id!r} for proof, and it has nothing to prove with: bind its feedback"
 
 
 def _make_folder(data: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from bucium import FAILED, documents
-from bucium.output import complain, emit, plain, say
+from bucium.output import complain, emit, plain, say, warn
 from cython_ext import ConfigError
 
 app: Final = typer.Typer(name="config", help="Check and explain configuration files.", no_args_is_help=True)
@@ -30,8 +30,9 @@ def check(
     refused = 0
     for path in files:
         try:
-            document, _ = documents.check(path, kind)
+            document, settings = documents.check(path, kind)
             whole = documents.check_in_place(path, document)
+            doubts = documents.doubts(path, document, settings, whole=whole)
         except ConfigError as error:
             refused += 1
             if as_json:
@@ -40,7 +41,7 @@ def check(
                 complain(str(error))
             continue
         if as_json:
-            emit({"ok": True, "file": str(path), "kind": document.kind, "with_plan": whole})
+            emit({"ok": True, "file": str(path), "kind": document.kind, "with_plan": whole, "doubts": doubts})
         else:
             beyond = (
                 "; with its plan and keys"
@@ -50,6 +51,8 @@ def check(
                 else ""
             )
             say(f"{path}: good ({document.what}{beyond})", "green")
+            for doubt in doubts:
+                warn(f"{path}: {doubt}")
     if refused:
         raise typer.Exit(FAILED)
 

@@ -7,14 +7,16 @@ from typing import Annotated, Any, Final
 import typer
 
 from bucium import people
-from bucium.output import emit, say, table
+from bucium.output import emit, say, table, warn
 from cython_ext import ConfigError, SystemClock
 from lanes import pieces, planfile
 from lanes.acts import ApplyPlan
 from lanes.control import ask
 from lanes.keys import kid_of, read_key
 from lanes.plan import Plan
+from lanes.plan_doubts import doubts
 from lanes.planfile import Root, SignedPlan
+from lanes.population import cells_of, digest_of
 from lanes.settings import load, parse
 
 app: Final = typer.Typer(name="plan", help="Thresholds, zones, policies, keys: one signed file.", no_args_is_help=True)
@@ -39,14 +41,35 @@ def build(
     Example: bucium plan build plan.toml --roster keys/roster.toml -o plan.cbor
     """
     signed = planfile.build(read_source(source, roster))
+    _require_people(signed.plan, source.parent)
     planfile.write(signed, out)
     if as_json:
-        emit({"ok": True, "file": str(out), "version": signed.plan.version, "sha256": signed.digest.hex()})
+        heads = {"ok": True, "file": str(out), "version": signed.plan.version, "sha256": signed.digest.hex()}
+        emit(heads | {"doubts": list(doubts(signed.plan))})
         return
+    for doubt in doubts(signed.plan):
+        warn(doubt)
     say(f"built {out}: version {signed.plan.version}, {len(signed.data)} bytes, SHA-256 {signed.digest.hex()}")
     say(
         f"Sign it, by as many people as the root asks for: bucium plan sign {out} --key planners/ID.pem --by ID", "bold"
     )
+
+
+def _require_people(plan: Plan, folder: Path) -> None:
+    """ConfigError unless every file of where people live is there, right, and the one that the plan names."""
+    for zone in plan.zones:
+        if not zone.people_file:
+            continue
+        path = folder / zone.people_file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot read this people_file of zone {zone.id}: {error.strerror}", source=str(path)
+            ) from None
+        cells_of(data, str(path))
+        if digest_of(data) != zone.people_sha256:
+            raise ConfigError(f"zone {zone.id}: of this file people_sha256 is {digest_of(data)}", source=str(path))
 
 
 def read_source(source: Path, roster: Path | None = None) -> Plan:
