@@ -20,6 +20,7 @@ from .inbound.area import Ground
 from .inbound.reading import Told
 from .inbound.settings import SourceSettings
 from .inbound.trust import Pin
+from .inbound.warnings import Verdict
 from .refusals import Refusals
 from .room import Room
 
@@ -106,7 +107,7 @@ class Receiving:
         await room.journal.durable()
         if verdict is None:
             return 200, "again"
-        word = found.why or str(verdict)
+        word = (found.why or str(verdict)) if verdict is Verdict.NOTHING else str(verdict)
         self.counts[name][word] += 1
         room.trouble("cap-in-refused", name, False)
         log.info("cap.heard source=%s identifier=%s verdict=%s", name, found.identifier[:80], word)
