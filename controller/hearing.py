@@ -207,10 +207,12 @@ class Hearing:
         except WireError:
             return self._nameless(opened, node)
         held = node.sequences.get(state.ledger)
+        rolled_back = held is not None and held.highest > state.head
+        if rolled_back:
+            self._owe(node, state.ledger)  # by which the node learns it, and begins another ledger
         if held is not None and envelope.counter <= held.stated:  # a new ledger counts anew
             return Heard.STALE
         now_ns, now_us = room.clock.monotonic_ns(), room.clock.wall_us()
-        rolled_back = held is not None and held.highest > state.head
         room.trouble("ledger-rolled-back", node.id, rolled_back)
         if node.ledger not in (state.ledger, bytes(STORE_ID_BYTES)):
             room.trouble("ledger-new", node.id, True)

@@ -296,8 +296,11 @@ class Lane:
             self.counts["acks_refused"] += 1
             log.warning("ack.refused why=%s through=%d head=%d", verdict, ack.through, self._reporter.head)
             if verdict is not AckVerdict.FOREIGN:  # late acks of a ledger that was replaced are ordinary
-                # The controller has events of this ledger that we have not: an old copy of the disk has been put back.
                 self._troubles.set("ledger-rolled-back", True)
+                self._outbox.clear()  # all that the controller may lack comes anew, from another ledger
+                self._more = True
+                self._state_wanted.set()
+                self._wake.set()
             return
         self._troubles.set("ledger-rolled-back", False)
         if verdict is AckVerdict.RESEND:

@@ -281,6 +281,16 @@ class Ledger:
             found += (Kept(ledger, seq, rank == URGENT, data) for ledger, seq, data in old)
         return [each for each in found if each.key not in skip][:limit]
 
+    def doubted(self) -> Iterator[Kept]:
+        """Every event above what the controller is known to have, oldest first, whether it has acked it or not."""
+        rows = self._db.execute("SELECT seq, rank, data FROM event WHERE seq > ? ORDER BY seq", (self.through,))
+        return (Kept(self.id, seq, rank == URGENT, data) for seq, rank, data in rows)
+
+    def salvaged(self) -> Iterator[Kept]:
+        """What was taken over from other ledgers, and is not acked."""
+        rows = self._db.execute("SELECT rank, ledger, seq, data FROM salvaged")
+        return (Kept(ledger, seq, rank == URGENT, data) for rank, ledger, seq, data in rows)
+
     def unacked(self) -> int:
         """How many events wait for their ack."""
         return int(self._db.execute("SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM salvaged)").get)

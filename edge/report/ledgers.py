@@ -5,6 +5,8 @@
     damaged, an I/O error, locked
                     set aside as `ledger-owing-…`, a new ledger with a new id; once the new one holds what the old one owed,
                     its name becomes `ledger-aside-…`, kept for inquiry
+    rolled back     an old copy of the disk was put back: the controller has other events under seqs that we use again. A new
+                    ledger tells all that it may lack anew, under its own id; the old one is kept as `ledger-aside-…`
     no disk at all  a ledger in memory: the alarm still goes out, and says that it is not durable; back to disk when there is one
 
 Never retry-and-believe: after an I/O error the file is not written again. Each step is a trouble that the new ledger tells.
@@ -30,6 +32,7 @@ OWING_MAX: Final = 8  # ledgers whose debts could not yet be settled
 CARRIED_MAX: Final = 10_000  # events carried into memory: 3 MB; the rest stays owed on the disk
 MAKE_ROOM_MAX: Final = 8  # rounds of making room for one commit
 RESERVE_BYTES: Final = 3 << 20  # below it nothing grows: room for the log of pruning and of single commits
+ANEW_EVENTS: Final = 64  # of one commit
 SPARE_PAGES: Final = 64  # free pages within the file that a commit may count on: 256 KiB
 
 # What a disk, and not our code, can bring about.
@@ -91,7 +94,17 @@ class Ledgers:
     def path(self) -> Path:
         return self._folder / "ledger.db"
 
+    @property
+    def _next(self) -> Path:
+        """A ledger that is being made to take the place of one that was rolled back."""
+        return self._folder / "ledger-next.db"
+
     def _open(self) -> Ledger:
+        with suppress(OSError):
+            if self.path.exists():
+                _delete(self._next)  # not finished, or not put in its place
+            else:
+                _rename(self._next, self.path)
         try:
             ledger = Ledger(self.path, self._node, self._entropy)
             self._settle(ledger)
@@ -204,6 +217,41 @@ class Ledgers:
 
     # Replacement.
 
+    def begin_anew(self, remint: Callable[[Kept], Draft | None]) -> bool:
+        """A new ledger for one that was rolled back; durable on return. `remint` makes an event anew (None: it cannot be read).
+
+        False: the disk does not let us now. The old ledger goes on, and the next ack brings us here again.
+        """
+        old = self.current
+        if not old.durable:
+            return False
+        try:
+            _delete(self._next)
+            ledger = Ledger(self._next, self._node, self._entropy)
+            try:
+                ledger.salvage(old.salvaged())
+                drafts: list[Draft] = []
+                for kept in old.doubted():
+                    if (draft := remint(kept)) is not None:
+                        drafts.append(draft)
+                    if len(drafts) == ANEW_EVENTS:
+                        ledger.append(drafts)
+                        drafts = []
+                ledger.append(drafts)
+            finally:
+                ledger.close()
+        except (StoreError, apsw.FullError, *BROKEN):
+            return False
+        self.close()
+        with suppress(OSError):
+            number = 1 + max((_number(path) for path in self._folder.glob("ledger-*.db")), default=0)
+            _rename(self.path, self._folder / f"ledger-aside-{number:06}.db")
+            _rename(self._next, self.path)
+            _keep_newest(self._folder, "ledger-aside-*.db", ASIDE_MAX)
+        self.current = self._open()
+        self.findings.append(Finding("ledger-replaced", True, "rolled-back"))
+        return True
+
     def _replace(self, why: str) -> None:
         if not self.current.durable:
             raise StoreError(f"the ledger in memory failed ({why})", self.path)
@@ -291,6 +339,11 @@ def _number(path: Path) -> int:
     return int(parts[2]) if len(parts) > 2 and parts[2].isdigit() else 0
 
 
+def _delete(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 def _rename(path: Path, to: Path) -> None:
     for suffix in ("-wal", "-shm", ""):
         here = path.with_name(path.name + suffix)
@@ -300,5 +353,4 @@ def _rename(path: Path, to: Path) -> None:
 
 def _keep_newest(folder: Path, pattern: str, most: int) -> None:
     for old in sorted(folder.glob(pattern), key=_number)[:-most]:
-        for suffix in ("", "-wal", "-shm"):
-            old.with_name(old.name + suffix).unlink(missing_ok=True)
+        _delete(old)

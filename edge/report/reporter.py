@@ -8,11 +8,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cython_ext import Cause, Clock, ClockQuality, WireError
-from lanes.envelope import Envelope, Kind, seal
+from lanes.envelope import Envelope, Kind, peek, seal
 from lanes.identity import EventKey
 from lanes.keys import SigningKey
 from lanes.orders import Ack
@@ -255,8 +255,28 @@ class Reporter:
     async def ack(self, ack: Ack) -> AckVerdict:
         """Let the ledger know of a controller's ack; its signature was checked."""
         verdict = await self._runner(self._ledgers.ack, ack)
+        if verdict in (AckVerdict.ABOVE_HEAD, AckVerdict.DIFFERS):
+            # The controller has events of this ledger that we have not: an old copy of the disk has been put back.
+            await self._runner(self._ledgers.begin_anew, self._remint)
+            self._wake.set()  # the new ledger's counters are to be reserved
         self._take_findings()
         return verdict
+
+    def _remint(self, kept: Kept) -> Draft | None:
+        """The same event, to be sealed under another ledger's key: what it says, and when it was said, stays."""
+        envelope = peek(kept.data)
+        if envelope is None:
+            return None
+        try:
+            event = Event.unpack(envelope.body)
+        except WireError:
+            return None
+
+        def sealed(ledger: bytes, seq: int) -> bytes:
+            body = replace(event, ledger=ledger, seq=seq).pack()
+            return seal(replace(envelope, counter=seq, body=body), self._key)
+
+        return Draft(kept.urgent, sealed)
 
     async def pending(self, limit: int, skip: frozenset[tuple[bytes, int]]) -> list[Kept]:
         """Unacked events, the urgent first."""

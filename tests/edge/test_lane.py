@@ -1,14 +1,18 @@
 """The alarm lane, in virtual time against a broker in memory: nothing is forgotten before our own signed ack."""
 
 import asyncio
+import contextlib
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import apsw
 import pytest
 
 from cython_ext import Cause, Level, Reason, Trouble, topics
+from edge.report import ledgers
 from edge.report.lane import Lane, Node
 from edge.report.ledger import AckVerdict
 from edge.report.ledgers import Ledgers
@@ -34,6 +38,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.clock = ManualClock()
         self.broker = MemoryBroker()
         self.far = FarEnd(self.broker, PLAN)
@@ -51,7 +56,8 @@ class World:
     def boot(self) -> None:
         """The node's program starts (again) on the same disk."""
         self.boots += 1
-        self.ledgers = Ledgers(self.folder, NODE, entropy(self.boots))
+        self.entropy = entropy(self.boots) if self.boots > 1 else entropy(1000 + len(list(self.folder.iterdir())))
+        self.ledgers = Ledgers(self.folder, NODE, self.entropy)
         self.reporter = Reporter(
             signed=PLAN,
             node=NODE,
@@ -364,9 +370,101 @@ def test_an_ack_above_the_head_is_refused_and_troubles(tmp_path):
         await world.far.say(Kind.ACK, Ack(b"journal1", key.ledger, 99, (), b"x" * 32).pack())
         await until(lambda: world.lane.counts["acks_refused"])
         assert ("ledger-rolled-back", "") in world.troubles.standing()
+        assert world.reporter.ledger != key.ledger
         assert world.ledgers.unacked() >= 1
 
     run(tmp_path, scenario)
+
+
+async def _roll_back(world: World, image: Path, kept: int, lost: int) -> bytes:
+    """The node's disk is copied after `kept` events and put back after `lost` more, all of them acked. Its ledger's id."""
+    world.start(world.far.run(), world.beats())
+    for _ in range(kept):
+        await world.reporter.record(LOWERED)
+    await until(lambda: not world.ledgers.unacked())
+    world.ledgers.current.checkpoint()
+    shutil.copytree(world.folder, image)
+    for _ in range(lost):
+        await world.reporter.record(LOWERED)
+    await until(lambda: not world.ledgers.unacked())
+    await world.kill()
+    world.ledgers.close()
+    for path in world.folder.glob("ledger*"):
+        path.unlink()
+    shutil.copy(image / "ledger.db", world.folder)
+    world.far.forgiving = True
+    world.boot()
+    return world.reporter.ledger
+
+
+@pytest.mark.parametrize("more", [0, 1, 4, 6, 20])
+def test_an_old_image_put_back_begins_a_new_ledger_and_no_alarm_is_taken_for_an_old_event(tmp_path, more):
+    """The controller has 5 events under seqs that the node uses again; it must hear all that was minted since."""
+
+    async def scenario(world):
+        old = await _roll_back(world, tmp_path / "image", 3, 5)
+        world.broker.stop()
+        world.start(world.far.run(), world.beats())
+        minted = [TroubleData(f"new-{n}", True) for n in range(more)]
+        for data in minted:
+            await world.reporter.record(data)
+        await world.reporter.record(RAISED)
+        world.broker.start()
+        await until(lambda: {*minted, RAISED} <= {event.data for event in world.far.events}, 10)
+        await until(lambda: world.reporter.ledger != old and not world.ledgers.unacked(), 10)
+        new = [event for event in world.far.events if event.ledger == world.reporter.ledger]
+        assert new[0].data == RAISED, "the alarm first"
+        assert sorted(event.seq for event in new) == [*range(1, len(new) + 1)]
+        await until(lambda: TroubleData("ledger-replaced", True, "rolled-back") in [e.data for e in world.far.events])
+        await until(lambda: ("ledger-rolled-back", "") not in world.troubles.standing())
+        assert list(world.folder.glob("ledger-aside-*.db"))
+
+    run(tmp_path / "data", scenario)
+
+
+def test_a_power_cut_while_the_new_ledger_takes_its_place_loses_nothing(tmp_path, monkeypatch):
+    async def scenario(world):
+        old = await _roll_back(world, tmp_path / "image", 3, 5)
+        world.tasks.append(asyncio.ensure_future(world.reporter.run()))
+        await world.reporter.record(RAISED)
+        await world.kill()
+        real, calls = ledgers._rename, []
+
+        def cut(path, to):
+            if len(calls) == step:
+                raise KeyboardInterrupt
+            calls.append(to)
+            real(path, to)
+
+        for step in (0, 1, 2):
+            calls.clear()
+            with monkeypatch.context() as patch:
+                patch.setattr(ledgers, "_rename", cut)
+                with contextlib.suppress(KeyboardInterrupt):
+                    world.ledgers.begin_anew(world.reporter._remint)
+            with contextlib.suppress(apsw.Error):
+                world.ledgers.close()
+            world.boot()
+            assert RAISED in [event_of(k.data, PLAN).data for k in world.ledgers.pending(99, frozenset())], step
+        assert world.reporter.ledger != old
+
+    run(tmp_path / "data", scenario)
+
+
+def test_a_disk_that_lets_no_new_ledger_be_made_keeps_the_old_one(tmp_path):
+    async def scenario(world):
+        old = await _roll_back(world, tmp_path / "image", 3, 5)
+        world.tasks.append(asyncio.ensure_future(world.reporter.run()))
+        await world.reporter.record(RAISED)
+        await world.kill()
+        (world.folder / "ledger-next.db").mkdir()
+        assert not world.ledgers.begin_anew(world.reporter._remint)
+        assert world.reporter.ledger == old
+        (world.folder / "ledger-next.db").rmdir()
+        assert world.ledgers.begin_anew(world.reporter._remint)
+        assert [event_of(k.data, PLAN).data for k in world.ledgers.pending(9, frozenset())] == [RAISED]
+
+    run(tmp_path / "data", scenario)
 
 
 def test_a_controller_with_a_new_journal_gets_everything_again(tmp_path):
