@@ -1,6 +1,7 @@
 """Looks into the controller's journal, read-only and from outside: alarms and troubles as the record has them."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from lanes import cbor
 from lanes.envelope import peek
 from lanes.identity import EventKey
 from lanes.orders import Action, Order
-from lanes.reports import Event
+from lanes.readiness import judge, unpack
+from lanes.reports import Event, SirenTrouble, State
 
 LOOK_S: Final = 0.1
 ROWS_MAX: Final = 500  # one look
@@ -24,8 +26,11 @@ ROWS_MAX: Final = 500  # one look
 class JournalWatch:
     """Polls the journal file; its rows carry the controller's own instants."""
 
-    def __init__(self, path: Path, teller: Teller, chains: Chains) -> None:
+    def __init__(self, path: Path, teller: Teller, chains: Chains, sirens: Sequence[str] = ()) -> None:
+        """`sirens`: ids in the order of the plan, in which state reports count them."""
         self._path = path
+        self._sirens = tuple(sirens)
+        self._ready: dict[str, str] = {}
         self._teller = teller
         self._chains = chains
         self._seq = 0
@@ -65,6 +70,8 @@ class JournalWatch:
         match kind, value:
             case Record.EVENT, [bytes(data), *_]:
                 self._event(data, at_ns)
+            case Record.STATE, [bytes(data), *_]:
+                self._state(data, at_ns)
             case Record.ALARM, [bytes(data), *_]:
                 self._alarm(AlarmChange.unpack(data), at_ns)
             case Record.ORDER, [_, _, bytes(data), *_]:
@@ -83,6 +90,20 @@ class JournalWatch:
         if envelope is not None:
             event = Event.unpack(envelope.body)
             self._chains.taken(EventKey(envelope.issuer, event.ledger, event.seq), at_ns)
+
+    def _state(self, data: bytes, at_ns: int) -> None:
+        """What a node says of its sirens: whether each could sound, told when that changes."""
+        envelope = peek(data)
+        if envelope is None:
+            return
+        for row in State.unpack(envelope.body).sirens:
+            found = judge(unpack(row.inputs), SirenTrouble(row.trouble))
+            siren = self._sirens[row.siren] if row.siren < len(self._sirens) else str(row.siren)
+            words = " ".join((found.ready.word, *found.reasons))
+            if self._ready.get(siren) != words:
+                self._ready[siren] = words
+                facts = {"siren": siren, "ready": found.ready.word, "reasons": list(found.reasons)}
+                self._teller.tell("readiness", f"siren {siren}: {words}", at_ns=at_ns, **facts)
 
     def _order(self, data: bytes, at_ns: int) -> None:
         envelope = peek(data)

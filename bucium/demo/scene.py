@@ -36,6 +36,8 @@ class SirenScene:
     stage: str = ""
     reason: str = ""
     measured: bool = False
+    ready: str = ""  # could it sound: the node's word
+    why: str = ""
 
 
 @dataclass(slots=True)
@@ -99,6 +101,11 @@ class Scene:
         siren = self.sirens.get(h.facts["siren"])
         if siren:
             siren.stage, siren.reason, siren.measured = h.facts["stage"], h.facts["reason"], h.facts["measured"]
+
+    def _on_readiness(self, h: Happening) -> None:
+        siren = self.sirens.get(h.facts["siren"])
+        if siren:
+            siren.ready, siren.why = h.facts["ready"], ", ".join(h.facts["reasons"])
 
     def _on_sound(self, h: Happening) -> None:
         siren = self.sirens[h.facts["siren"]]

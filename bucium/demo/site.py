@@ -82,6 +82,9 @@ id = "bridge"
 device = "relays"
 contacts = {{ any = "relay-1" }}
 feedback = {{ device = "contacts", channel = "alarm-1" }}
+[siren.supervision]
+mains = {{ device = "contacts", channel = "alarm-2", good = 0 }}
+door = {{ device = "contacts", channel = "alarm-3", good = 0 }}
 """
 
 _QUAY: Final = """
@@ -149,6 +152,10 @@ channel = "alarm"
 [[siren]]
 id = "mill"
 device = "informer"
+[siren.supervision]        # contacts at the Informer's own inputs
+mains = {{ device = "informer", channel = "input-1" }}
+battery = {{ device = "informer", channel = "input-2" }}
+door = {{ device = "informer", channel = "input-3" }}
 """
 _DEVICES: Final = {"bridge": _BRIDGE, "quay": _QUAY, "mill": _MILL}
 
@@ -193,6 +200,11 @@ class Site:
     @property
     def webhook_secret(self) -> Path:
         return self.secret / "webhook.secret"
+
+    @property
+    def certificate(self) -> Path:
+        """What the controller's CAP messages are signed under: another centre would pin it."""
+        return self.secret / "keys" / "cap" / f"{CONTROLLER}.crt"
 
     def key(self, signer: str, mode: str = "live") -> Path:
         """A signing key's file."""

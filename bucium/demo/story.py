@@ -21,6 +21,8 @@ RIVER_H: Final = 9.6
 RIVER_S: Final = 38.0
 SMOKE_FROM_S: Final = 42.0
 SMOKE_TO_S: Final = 53.0
+STORM_FROM_S: Final = 4.0
+MAINS: Final = "mill-mains"  # the storm takes it away: the mill's siren lives on its battery until all is clear
 TICK_S: Final = 0.1  # the world moves ten times a second
 TELL_S: Final = 0.25
 
@@ -39,7 +41,7 @@ class Phase:
 
 PHASES: Final = (
     Phase(0.0, "a calm river", "all points are normal"),
-    Phase(4.0, "a storm in the hills", "22 mm/h of rain for three hours"),
+    Phase(STORM_FROM_S, "a storm in the hills", "22 mm/h of rain for three hours; the mill loses its mains"),
     Phase(12.0, "flood", "the wave passes the bridge, then the quay"),
     Phase(30.0, "the water falls", "the wave has passed"),
     Phase(SMOKE_FROM_S, "fire at the mill", "the panel's zone word says smoke"),
@@ -64,6 +66,7 @@ class Story:
         self.crossings: dict[tuple[str, Level], int] = {}  # when a register first held a value beyond a mark
         self._values: dict[str, float] = {}
         self._phase = -1
+        self._mains = 1.0
         self._told_s = -1.0
 
     async def play(self) -> None:
@@ -85,6 +88,10 @@ class Story:
         self._hold("bridge-level", round(self.river.upstream_m, 3))
         self._hold("quay-level", round(self.river.town_m, 3))
         self._hold("mill-smoke", float(SMOKE_FROM_S <= at_s < SMOKE_TO_S))
+        mains = float(not STORM_FROM_S <= at_s < SMOKE_TO_S)
+        if mains != self._mains:
+            self._mains = mains
+            self._set(MAINS, mains)
         if at_s - self._told_s >= TELL_S * self._speed:
             self._told_s = at_s
             self.tell()

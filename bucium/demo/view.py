@@ -18,11 +18,13 @@ SHORT: Final = ("  ", "CA", "CI", "CP")
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 TALLEST_M: Final = 8.0  # the end of a level's bar
 SPARK_WIDTH: Final = 20
+READY: Final = {"ready": "green", "degraded": "yellow", "cannot-sound": "bold red"}
 _EVENT_STYLES: Final = {
     "transition": "yellow",
     "order": "magenta",
     "receipt": "cyan",
     "sound": "bold bright_white",
+    "readiness": "green",
     "alarm": "bold red",
     "cap": "blue",
     "webhook": "blue",
@@ -161,6 +163,7 @@ def _siren(siren: SirenScene, now_s: float) -> Text:
         (f" {siren.id:<8}", "bold"),
         (f"{siren.driver:<21}", "dim"),
         state,
+        (f"  {siren.ready.replace('-', ' ')}{': ' if siren.why else ''}{siren.why}", READY.get(siren.ready, "dim")),
         (f"  sounded {siren.sounds}×, {total_s:4.1f} s   ", "" if siren.sounds else "dim"),
         (said, "cyan" if siren.stage else "dim"),
         no_wrap=True,

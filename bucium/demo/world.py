@@ -22,6 +22,7 @@ POINTS: Final = {
     "bridge-level": ("bridge-gauge", "level"),
     "quay-level": ("quay-gauge", "level"),
     "mill-smoke": ("mill-panel", "alarm"),
+    "mill-mains": ("mill-informer", "input-1"),  # no point of the plan: a supervised contact of the siren
 }
 SIRENS: Final = {
     "bridge": Source("bridge-relays", "coil", "relay-1"),
@@ -61,7 +62,7 @@ profile = "waveshare-relay8"
 id = "bridge-contacts"
 line = "bridge-rtu"
 profile = "novabo-di8"
-initial = {{ alarm-1 = 0 }}  # at rest
+initial = {{ alarm-1 = 0, alarm-2 = 0, alarm-3 = 0 }}  # at rest: silent, mains there, door shut
 [[device]]
 id = "quay-gauge"
 line = "quay-rtu"
@@ -74,6 +75,7 @@ profile = "notifier-zone"
 id = "mill-informer"
 line = "mill-siren"
 profile = "federal-informer"
+initial = {{ input-1 = 1, input-2 = 1, input-3 = 1 }}  # mains, battery, door
 
 [[board]]
 id = "quay-board"

@@ -1,5 +1,6 @@
 """`bucium siren`: orders and proofs. A request sounds nothing until its approvals are there; a stop needs one person."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -40,23 +41,57 @@ def list_(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
 
     Example: bucium siren list
     """
-    found = ask(socket, "siren.list")
+    found, zones = ask(socket, "siren.list"), ask(socket, "siren.coverage")
     if as_json:
-        emit({"ok": True, "sirens": found})
+        emit({"ok": True, "sirens": found, "zones": zones})
         return
     rows = [
         (
             s["siren"],
             s["node"],
             " ".join(s["zones"]),
-            s["stage"],
+            readiness(s),
+            _left(s),
+            _tested(s),
+            f"{s['stage']} {s['sounding_mode']}".rstrip(),
             _hold(s),
             _last(s),
             _trouble(s),
         )
         for s in found
     ]
-    table("sirens", ("siren", "node", "zones", "stage", "held by a stop", "last sound", "trouble"), rows)
+    heads = ("siren", "node", "zones", "readiness", "battery", "silent test")
+    table("sirens", (*heads, "stage", "held by a stop", "last sound", "trouble"), rows)
+    table(
+        "people within earshot of sirens that could sound now",
+        ("zone", "sirens", "people", "percent", "asked"),
+        [_coverage(zone) for zone in zones],
+    )
+
+
+def _left(siren: dict[str, Any]) -> str:
+    """Full activations left, and what that rests on."""
+    rest = siren["activations_left"]
+    if rest is None:
+        return ""
+    left = "unknown" if rest["left"] is None else f"{rest['left']} of {rest['of']:g}"
+    return f"{left} ({rest['basis'].replace('-', ' ')}){', TOO FEW' if rest['short'] else ''}"
+
+
+def _tested(siren: dict[str, Any]) -> str:
+    test = siren["silent_test"]
+    if not test["result"]:
+        return "not yet" if test["calendar"] else ""
+    return f"FAILED: {test['why']}" if test["result"] == "fail" else str(test["result"])
+
+
+def _coverage(zone: dict[str, Any]) -> tuple[str, ...]:
+    sirens = f"{zone['sirens_able']} of {zone['sirens']}"
+    if zone["people_total"] is None:
+        return zone["zone"], sirens, "not known", "", ""
+    people_now = f"{zone['people_covered_now']} of {zone['people_total']}"
+    asked = f"{zone['target_percent']:g} %" if zone["target_percent"] else ""
+    return zone["zone"], sirens, people_now, f"{zone['percent']:g} %{' TOO FEW' if zone['short'] else ''}", asked
 
 
 def _trouble(siren: dict[str, Any]) -> str:
@@ -87,6 +122,10 @@ def _last(siren: dict[str, Any]) -> str:
 
 def _hold(siren: dict[str, Any]) -> str:
     return f"{siren['hold_s']} s" if siren["hold_s"] else ""
+
+
+def _when(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M") if at_us else ""
 
 
 _COUNTS: Final = ("pending", "pass", "fail", "total")
@@ -136,6 +175,19 @@ def status(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
     ]
     if falls:
         table("failures", ("number", "siren", "failure", "why", "retries", "in its place", "dispatch"), falls)
+    reached = [
+        (str(a["activation"]), zone, f"{each['people']} of {each['people_total']}", f"{each['percent']:g} %")
+        for a in found["activations"]
+        for zone, each in a["people"].items()
+    ]
+    if reached:
+        table("people within earshot of proven sound", ("number", "zone", "people", "percent"), reached)
+    if found["exercises"]:
+        exercises = [
+            (e["exercise"], " ".join(e["zones"]), e["pattern"], _when(e["next_us"]), e["last"], _when(e["last_us"]))
+            for e in found["exercises"]
+        ]
+        table("exercises", ("exercise", "zones", "pattern", "next, UTC", "last", "its time, UTC"), exercises)
     for request in found["requests"]:
         _show(request)
     table("veto times", ("incident", "left"), [(v["incident"], f"{v['left_s']:.0f} s") for v in found["veto_times"]])

@@ -261,6 +261,12 @@ def test_every_trouble_bit_is_explained(heading, words):
     assert sorted(first_cells(section("troubles.md", heading))) == expected
 
 
+def test_every_reason_why_a_siren_could_not_sound_is_explained():
+    from controller.siren.watching import CODES, SHORT
+
+    assert sorted(first_cells(section("troubles.md", "Could it sound?"))) == sorted((*CODES, SHORT))
+
+
 def test_every_trouble_of_a_node_is_explained():
     told = {
         code
