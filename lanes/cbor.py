@@ -13,6 +13,7 @@ import cbor2
 from cython_ext import WireError
 
 DEPTH_MAX: Final = 8  # our deepest message has 5; a hostile nest must not recurse
+DOCUMENT_DEPTH_MAX: Final = 16  # our deepest document, a controller's state whose nodes have gaps, has 9
 _kept = threading.local()  # each thread's encoder: to make one takes four times as long as to use it
 
 
@@ -30,25 +31,25 @@ def encode(value: Any) -> bytes:
 
 def decode(data: bytes) -> Any:
     """The value, or WireError when the bytes are not its deterministic encoding (a trailing byte included)."""
-    return _decode(data, text_keys=False)
+    return _decode(data, DEPTH_MAX, (int,))
 
 
 def encode_document(value: Any) -> bytes:
-    """A whole document (the plan): text keys are allowed, in length-first order."""
+    """A whole document (the plan, a state): text keys are allowed, in length-first order, and a deeper nest."""
     return encode(value)
 
 
 def decode_document(data: bytes) -> Any:
-    """As `decode`, but maps may have text keys."""
-    return _decode(data, text_keys=True)
+    """As `decode`, but maps may have text keys, and the nest may be deeper."""
+    return _decode(data, DOCUMENT_DEPTH_MAX, (int, str))
 
 
-def _decode(data: bytes, *, text_keys: bool) -> Any:
+def _decode(data: bytes, depth: int, keys: tuple[type, ...]) -> Any:
     try:
         value = cbor2.loads(data)
     except (cbor2.CBORDecodeError, ValueError, RecursionError, OverflowError, TypeError, MemoryError) as error:
         raise WireError("cbor", str(error)[:80]) from None
-    _plain(value, DEPTH_MAX, (int, str) if text_keys else (int,))
+    _plain(value, depth, keys)
     if encode(value) != data:
         raise WireError("cbor", "not the deterministic encoding")
     return value
@@ -56,7 +57,7 @@ def _decode(data: bytes, *, text_keys: bool) -> Any:
 
 def _plain(value: Any, depth: int, keys: tuple[type, ...]) -> None:
     if depth == 0:
-        raise WireError("cbor", f"nested deeper than {DEPTH_MAX}")
+        raise WireError("cbor", "nested too deep")
     if value is None or isinstance(value, (bool, float, str, bytes)):
         return
     if isinstance(value, int):

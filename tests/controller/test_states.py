@@ -3,6 +3,7 @@
 from controller.hearing import Heard
 from controller.registry import Registry
 from cython_ext import Hazard, Level
+from lanes import cbor
 from lanes.keys import Mode
 from tests.controller.test_room import control, live_node  # noqa: F401 - a fixture
 from tests.kit.control_room import ControlRoom, FakeNode
@@ -48,3 +49,16 @@ def test_counters_outlive_a_restart_and_a_former_programs_snapshot(control: Cont
     before = [[*heads, [sequence[:4] for sequence in sequences]] for *heads, sequences in nodes]
     again.restore([before, sirens])
     assert again.nodes["n1"].state_counter == 2
+
+
+def test_a_state_whose_nodes_have_gaps_is_read_back(control: ControlRoom) -> None:  # noqa: F811
+    node = live_node(control)
+    first = node.level("gauge", Level.NORMAL, Level.NORMAL)
+    control.hear(node, node.level("gauge", Level.NORMAL, Level.NORMAL))  # the second comes first
+    state = cbor.encode_document(control.room.pack())
+    assert cbor.decode_document(state) == cbor.decode_document(cbor.encode_document(cbor.decode_document(state)))
+    again = Registry(control.plan)
+    again.restore(cbor.decode_document(state)["registry"])
+    assert again.nodes["n1"].has(node.ledger, 2)
+    assert not again.nodes["n1"].has(node.ledger, 1)
+    assert control.hear(node, first) is Heard.TAKEN
