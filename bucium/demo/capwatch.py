@@ -12,6 +12,8 @@ from bucium.demo.chains import Chains
 from bucium.demo.happening import Teller
 from bucium.demo.receiver import Post, Receiver
 from controller.dispatch import capcheck, capform
+from controller.inbound import trust
+from controller.inbound.trust import Pin
 from cython_ext import Clock, Hazard
 from lanes.identity import AlarmId
 
@@ -31,12 +33,15 @@ class Told:
     judge: str  # "schema" when OASIS's own judged too, else "rules"
 
 
-def judge(body: bytes) -> Told:
-    """Read a CAP message and judge it."""
+def judge(body: bytes, pins: tuple[Pin, ...]) -> Told:
+    """Read a CAP message as another centre would, which has pinned the certificate, and judge it."""
     root = capcheck.parse(body)
     if isinstance(root, capcheck.Fault):
         return Told("", "", "", None, body, (str(root),), "rules")
     found = [str(fault) for fault in capcheck.faults(body)]
+    signed = trust.verified(body, pins)
+    if isinstance(signed, capcheck.Fault):
+        found.append(str(signed))
     schema = capcheck.schema_faults(body)
     names = {"c": capform.NAMESPACE}
 
@@ -63,11 +68,20 @@ class CapWatch:
     """Follows the folder and the server."""
 
     def __init__(
-        self, folder: Path, receiver: Receiver, secret: bytes, *, clock: Clock, teller: Teller, chains: Chains
+        self,
+        folder: Path,
+        receiver: Receiver,
+        secret: bytes,
+        certificate: Path,
+        *,
+        clock: Clock,
+        teller: Teller,
+        chains: Chains,
     ) -> None:
         self._folder = folder
         self._receiver = receiver
         self._secret = secret
+        self._pins = trust.pinned((certificate,))
         self._clock = clock
         self._teller = teller
         self._chains = chains
@@ -95,7 +109,7 @@ class CapWatch:
             self._post(post)
 
     def _file(self, path: Path) -> None:
-        told = judge(path.read_bytes())
+        told = judge(path.read_bytes(), self._pins)
         self.files.append(told)
         at_ns = self._monotonic(path.stat().st_mtime_ns // 1000)
         self._note(told, "cap", at_ns)
@@ -114,7 +128,7 @@ class CapWatch:
         )
 
     def _post(self, post: Post) -> None:
-        told = judge(post.body)
+        told = judge(post.body, self._pins)
         self.posts.append(told)
         signed = _signature(self._secret, post) == post.headers.get("webhook-signature", "")
         if not signed:

@@ -76,7 +76,7 @@ def cap(watch: CapWatch, hazard: Hazard, from_count: int) -> Check:
     if not any(told.severity in ("Severe", "Extreme") for told in files):
         return Check(name, False, "none is Severe or Extreme")
     by = "OASIS's schema and our rules" if files[0].judge == "schema" else "our table of OASIS's schema and our rules"
-    return Check(name, True, f"{_types(files)}: valid by {by}")
+    return Check(name, True, f"{_types(files)}: signed, and valid by {by}")
 
 
 def webhook(watch: CapWatch, from_count: int, from_posts: int) -> Check:

@@ -6,6 +6,7 @@ import hmac
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from bucium.demo import verdict
 from bucium.demo.capwatch import CapWatch, judge
@@ -18,6 +19,7 @@ from controller.alarm.changes import ChangeKind
 from controller.dispatch import gate
 from controller.dispatch.cap import Author, MessageType, Place, identifier_of
 from controller.dispatch.settings import CapSettings
+from controller.inbound.trust import Pin
 from controller.record.journal import Journal
 from controller.record.records import Record
 from cython_ext import Cause, ClockQuality, ClockSource, Hazard, Level, Reason, Trouble
@@ -27,7 +29,7 @@ from lanes.link import Message
 from lanes.orders import Ack, Action, Beat, Order, OrderCore
 from lanes.reports import Event, ReceiptData, Stage, TransitionData
 from lanes.store import run_here
-from tests.kit import plans, telling
+from tests.kit import capkeys, plans, telling
 from tests.kit.broker import MemoryBroker
 from tests.kit.capkeys import signer
 from tests.kit.clock import ManualClock
@@ -149,6 +151,9 @@ async def test_the_journal_is_read_from_outside_while_it_is_written(tmp_path: Pa
     assert not missing.ok
 
 
+PINS = (Pin(x509.load_der_x509_certificate(signer().certificate), 0),)
+
+
 def cap(change_kind: ChangeKind = ChangeKind.RAISED, kind: MessageType = MessageType.ALERT) -> bytes:
     change = telling.change(change_kind, Level.ALARM)
     references = () if kind is MessageType.ALERT else ("bucium@localhost.invalid,one,2026-01-02T03:00:00-00:00",)
@@ -160,14 +165,14 @@ def cap(change_kind: ChangeKind = ChangeKind.RAISED, kind: MessageType = Message
 
 
 def test_a_cap_message_is_read_and_judged() -> None:
-    told = judge(cap())
+    told = judge(cap(), PINS)
     assert told.faults == ()
     assert (told.type, told.severity) == ("Alert", "Severe")
     assert told.alarm is not None
     assert told.alarm.hazard is Hazard.FLOOD
-    assert judge(cap().replace(b"Severe<", b"Awful<")).faults
-    assert judge(b"<alert/>").faults
-    assert judge(b"not xml").faults
+    assert judge(cap().replace(b"Severe<", b"Awful<"), PINS).faults
+    assert judge(b"<alert/>", PINS).faults
+    assert judge(b"not xml", PINS).faults
 
 
 @pytest.mark.parametrize("spoil", ["", "signature", "body", "missing", "invalid"])
@@ -176,7 +181,7 @@ def test_files_and_posts_are_held_against_each_other(tmp_path: Path, spoil: str)
     secret = bytes(32)
     body = cap().replace(b"Severe<", b"Awful<") if spoil == "invalid" else cap()
     posted = body.replace(b"Quay", b"Kuay").replace(b"quay", b"quai") if spoil == "body" else body
-    identifier = judge(body).identifier
+    identifier = judge(body, PINS).identifier
     signed = f"{identifier}.1.".encode() + posted
     signature = "v1," + base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
     if spoil == "signature":
@@ -186,7 +191,8 @@ def test_files_and_posts_are_held_against_each_other(tmp_path: Path, spoil: str)
     if spoil != "missing":
         receiver.posts.append(Post(eyes.clock.wall_us(), "/", headers, posted))
     (tmp_path / "a.xml").write_bytes(body)
-    watch = CapWatch(tmp_path, receiver, secret, clock=eyes.clock, teller=eyes.teller, chains=eyes.chains)
+    _, pinned = capkeys.write(tmp_path, signer())
+    watch = CapWatch(tmp_path, receiver, secret, pinned, clock=eyes.clock, teller=eyes.teller, chains=eyes.chains)
     watch.look()
     watch.look()
     receiver._server.server_close()
