@@ -381,7 +381,7 @@ class World:
                 found.append(f"{name} owes {owed} events")
         untold = _count(
             self.machines[site.CENTRE].base / "data" / "journal.db",
-            "SELECT (SELECT count(*) FROM entry WHERE kind = 20) - (SELECT count(*) FROM entry WHERE kind = 22)",
+            "SELECT (SELECT count(*) FROM entry WHERE kind IN (20, 46)) - (SELECT count(*) FROM entry WHERE kind = 22)",
         )
         if untold:
             found.append(f"the controller has not told {untold} changes")
