@@ -21,7 +21,7 @@ from . import Channel, Delivery, Outcome, ReceiptSink, TroubleSink
 from .cap import Author
 from .courier import Courier, Entropy
 from .keeping import Keeping
-from .outbox import PARCELS_MAX, Lost, Told
+from .outbox import PARCELS_MAX, RENEW_MAX, Lost, Told
 
 RENEW_EVERY_S: Final = 30.0  # how often messages are looked through for renewal; they last at least 600 s
 DISK_RETRY_S: Final = 5.0  # a full disk: people are making room
@@ -133,7 +133,8 @@ class Dispatcher:
             if told.identifiers:
                 self._wake()
             await self._after(told)
-            await asyncio.sleep(RENEW_EVERY_S)
+            if len(told.identifiers) < RENEW_MAX:
+                await asyncio.sleep(RENEW_EVERY_S)
 
     async def _tend(self) -> None:
         """From memory back to the disk, when it takes things again."""

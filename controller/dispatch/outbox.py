@@ -33,6 +33,7 @@ MEMORY: Final = Path(":memory:")
 PARCELS_MAX: Final = 10_000  # a channel: F31's storm twice over, and a receiver away for weeks in a normal year
 CHAIN_MAX: Final = 200  # references in one message: an alarm renewed every 90 minutes for twelve days
 KEEP_US: Final = 7 * 86_400_000_000  # a delivered chain, so that a change told again is known
+RENEW_MAX: Final = 50  # in one commit, so that a new alarm never waits for the renewals of a storm
 RENEW_AT: Final = 0.75  # of a message's validity: leaves a quarter of it for a receiver that is away
 CANCEL_VALID_US: Final = 86_400_000_000  # a Cancel must outlive what it cancels
 _SCHEMA: Final = """
@@ -128,11 +129,14 @@ class Outbox:
         return Told(tuple(identifiers), shed, tuple(invalid))
 
     def renew(self, author: Author, now_us: int) -> Told:
-        """Say again what lasts, before the last message about it expires; and forget what is long over."""
+        """Say again what lasts, RENEW_MAX at a time, before the last message about it expires; forget what is long over."""
         identifiers: list[str] = []
         invalid: list[str] = []
         with self._db:
-            due = self._rows("SELECT id, change, renewals FROM alarm WHERE renew_us <= ?", (now_us,))
+            due = self._rows(
+                "SELECT id, change, renewals FROM alarm WHERE renew_us <= ? ORDER BY renew_us LIMIT ?",
+                (now_us, RENEW_MAX),
+            )
             for alarm, packed, renewals in due:
                 change = AlarmChange.unpack(packed)
                 identifier = identifier_of(change, renewals + 1)

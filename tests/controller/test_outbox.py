@@ -20,6 +20,7 @@ from controller.dispatch import Answer, Channel, Delivery, Message, Outcome, cap
 from controller.dispatch.cap import Author, identifier_of
 from controller.dispatch.channels import channels_of
 from controller.dispatch.dispatcher import Dispatcher
+from controller.dispatch.outbox import Outbox
 from controller.dispatch.settings import CapSettings, FilesSettings, WebhookSettings
 from cython_ext import ConfigError, Hazard, Level, SystemClock
 from lanes.identity import AlarmId, EventKey
@@ -28,7 +29,7 @@ from lanes.store import ThreadRunner, run_here
 from tests.kit.capkeys import signer
 from tests.kit.clock import START_WALL_US, ManualClock, run_virtual
 from tests.kit.receivers import Mood, receiver
-from tests.kit.telling import LEDGER, change, plan
+from tests.kit.telling import LEDGER, change, plan, reading
 
 SETTINGS = CapSettings(sender="alarms@galati.example")
 AUTHOR = Author(plan(), SETTINGS, signer())
@@ -502,3 +503,56 @@ def test_two_channels_of_one_name_are_refused(tmp_path: Path) -> None:
     one = FilesSettings(kind="files", name="a", folder=tmp_path)
     with pytest.raises(ConfigError, match="its own name"):
         channels_of((one, one), clock=ManualClock(), runner=run_here, data=tmp_path, sender="a@b")
+
+
+def test_the_renewals_of_a_storm_do_not_keep_a_new_alarm_waiting(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.db", {"desk": lambda cap: cap})
+    outbox.tell(AUTHOR, [change(seq=n, at_us=START_WALL_US + n) for n in range(1, 121)], START_WALL_US)
+    later_us = START_WALL_US + round(SETTINGS.valid_s * 1e6)
+    rounds = [outbox.renew(AUTHOR, later_us).identifiers for _ in range(4)]
+    assert [len(each) for each in rounds] == [50, 50, 20, 0]
+    assert len({name for each in rounds for name in each}) == 120
+    outbox.close()
+
+
+def test_what_another_centre_said_is_not_said_again_in_our_name(tmp_path: Path) -> None:
+    """Its part of an alarm goes to the channels that carry JSON; CAP tells what our own points measure, and cancels that."""
+    theirs = reading(9, 3.0, Level.DANGER, point="cap:iasi")
+    ours = reading(1, 3.1, Level.ALARM)
+    outbox = Outbox(tmp_path / "outbox.db", {"desk": lambda cap: cap, "json": lambda cap: True})
+    story = [
+        change(ChangeKind.RAISED, readings=(theirs,), own=Level.NORMAL),
+        change(
+            ChangeKind.ESCALATED,
+            Level.DANGER,
+            Level.DANGER,
+            readings=(theirs, ours),
+            own=Level.ALARM,
+            at_us=START_WALL_US + 1,
+        ),
+        change(
+            ChangeKind.LOWERED,
+            Level.DANGER,
+            Level.DANGER,
+            readings=(theirs,),
+            own=Level.NORMAL,
+            at_us=START_WALL_US + 2,
+        ),
+        change(ChangeKind.CLEARED, Level.NORMAL, Level.DANGER, readings=(), at_us=START_WALL_US + 3),
+    ]
+    told = []
+    for each in story:
+        assert AlarmChange.unpack(each.pack()) == each
+        assert outbox.tell(AUTHOR, [each], START_WALL_US).invalid == ()
+        told.append([message.cap for message in outbox.due("desk", [], 9)])
+        outbox.done("desk", [message.number for message in outbox.due("desk", [], 9)])
+    assert [len(each) for each in told] == [0, 1, 1, 0]
+    alert, cancel = (etree.fromstring(data[0] or b"") for data in told if data)
+    assert alert.findtext("c:msgType", namespaces=NS) == "Alert"
+    assert alert.findtext("c:info/c:severity", namespaces=NS) == "Severe"
+    assert b"iasi" not in etree.tostring(alert)
+    assert cancel.findtext("c:msgType", namespaces=NS) == "Cancel"
+    assert len(outbox._rows("SELECT 1 FROM parcel WHERE channel = 'json'")) == 4
+    first = json.loads(outbox.due("json", [], 1)[0].summary)
+    assert "iasi" in first["texts"]["en"]["description"]
+    outbox.close()
