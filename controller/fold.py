@@ -206,10 +206,16 @@ class Fold:
             errand.answered_ns = errand.sent_ns = now_ns
 
 
-def owns(plan: Plan, node: str, judged: str) -> bool:
-    """Whether `node` is the one to speak for this point, or for a vote that lies wholly within its own points."""
+def owner(plan: Plan, judged: str) -> str:
+    """The node that speaks for this point, or for a vote that lies wholly within its own points; "" when none does."""
     item = plan.judged(judged)
     if isinstance(item, Group):
-        members = (plan.judged(point) for point in item.points)
-        return all(isinstance(point, Point) and point.node == node for point in members)
-    return item is not None and item.node == node
+        members = [plan.judged(point) for point in item.points]
+        nodes = {point.node for point in members if isinstance(point, Point)}
+        return nodes.pop() if len(nodes) == 1 and len(members) == sum(isinstance(p, Point) for p in members) else ""
+    return item.node if item is not None else ""
+
+
+def owns(plan: Plan, node: str, judged: str) -> bool:
+    """Whether `node` is the one to speak for this point or vote."""
+    return bool(node) and owner(plan, judged) == node

@@ -41,6 +41,8 @@ class Intake:
             self._room.trouble("host-duplicate", event.node, True)
         if node is None or event.group != self._room.plan.group:
             return
+        if event.kind in (EventKind.FLOODING, EventKind.CALM):
+            self._room.trouble("telemetry-flooding", node.id, event.kind is EventKind.FLOODING)
         if event.kind in LOST:
             self._room.trouble("telemetry-lost", node.id, LOST[event.kind])
         if event.kind in (EventKind.NODE_BORN, EventKind.NODE_HEARD):

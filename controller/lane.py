@@ -4,8 +4,8 @@ What goes out waits for the journal: an ack says that the event is on our disk, 
 too comes after the commit, though it promises nobody anything; a report that is refused is PUBACKed at once, lest it fill the
 broker's window and hold back other nodes' reports.
 
-One node that floods is held to its own budget before anything of its message is decoded (F22): what it sends beyond is dropped,
-and comes again by itself, since no ack went out.
+One node that floods is held to its own ration before anything of its message is decoded (F22, turnstile.py): what it sends beyond
+waits for its turn or is turned away, PUBACKed at once, and comes again by itself, since no ack went out.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from .hearing import Heard, Hearing, Owed
 from .refusals import Refusals
 from .room import Outgoing, Room
 from .spread import Spread
+from .turnstile import REPORTS, Entry, Turnstile
 
 log = logging.getLogger("bucium.controller")
 
@@ -30,30 +31,10 @@ BEAT_S: Final = 3.0  # design §2.4: a node is cut off after 10 s without a sign
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 10.0  # nodes are cut off meanwhile
 STEADY_S: Final = 10.0
-RATE_PER_S: Final = 200.0  # of one node: ten minutes' backlog of a busy one drains in seconds
-BURST: Final = 1000.0
-FLOOD_QUIET_NS: Final = 10 * NS_PER_S
 YIELD_EVERY: Final = 32  # messages handled before others get the loop: some 10 ms
 SENDING_MAX: Final = 256  # publishes under way at once
-STRANGERS: Final = ""  # the budget that all unknown nodes share
-
-
-class Budget:
-    """A token bucket. `spend` says whether one more message may be looked at."""
-
-    def __init__(self, now_ns: int) -> None:
-        self._tokens = BURST
-        self._at_ns = now_ns
-        self.over_ns = -FLOOD_QUIET_NS  # when it last ran dry
-
-    def spend(self, now_ns: int) -> bool:
-        self._tokens = min(BURST, self._tokens + (now_ns - self._at_ns) * RATE_PER_S / NS_PER_S)
-        self._at_ns = now_ns
-        if self._tokens < 1.0:
-            self.over_ns = now_ns
-            return False
-        self._tokens -= 1.0
-        return True
+TURN_S: Final = 0.005  # between looks whether a turn has come: the clock of the loop is not finer
+STRANGERS: Final = ""  # the ration that all unknown nodes share
 
 
 class Lane:
@@ -77,8 +58,8 @@ class Lane:
         self._jitter = jitter
         self._group = room.plan.group
         self._wake = asyncio.Event()
-        self._budgets: dict[str, Budget] = {}
-        self._flooding: set[str] = set()
+        self._turnstile: Turnstile[Message] = Turnstile(REPORTS, self._quarantined)
+        self._turn = asyncio.Event()  # somebody waits for a turn
         self._unacked: list[Message] = []  # reports whose PUBACK waits for the commit
         self._sending = asyncio.Semaphore(SENDING_MAX)
         self.connected = False
@@ -104,6 +85,7 @@ class Lane:
                 why = str(downs.exceptions[0]) if downs else why
             self.connected = False
             self._unacked.clear()
+            self._turnstile.clear()
             self._room.trouble("broker-lost", "alarm", True)
             failures = 0 if self._room.clock.monotonic_ns() - began_ns > STEADY_S * NS_PER_S else failures + 1
             if failures < 2:
@@ -123,6 +105,7 @@ class Lane:
             self._spread.reconnected()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive(link), name="lane.receive")
+                group.create_task(self._in_turn(), name="lane.turns")
                 group.create_task(self._send(link, group), name="lane.send")
                 group.create_task(self._beat(link), name="lane.beat")
                 group.create_task(self._spread_plan(link), name="lane.plan")
@@ -148,42 +131,52 @@ class Lane:
         except WireError:
             self._refusals.count("topic", message.topic)
             return False
-        if not self._within_budget(topic.node):
-            return False
+        name = topic.node if topic.node in self._room.fold.registry.nodes else STRANGERS
+        entry = self._turnstile.enter(name, message, self._room.clock.monotonic_ns())
+        if entry is Entry.LATER:
+            self._turn.set()
+        elif entry is Entry.TURNED_AWAY:
+            self.counts["dropped"] += 1
+        return entry is Entry.NOW and self._open(message, topic.node)
+
+    async def _in_turn(self) -> None:
+        """What had to wait, one message of each node after another, with room for everything else in between."""
+        turnstile, clock = self._turnstile, self._room.clock
+        while True:
+            taken = turnstile.next(clock.monotonic_ns())
+            if taken is not None:
+                self._open(taken[1], topics.parse_alarm(taken[1].topic).node)
+                await asyncio.sleep(0)
+                continue
+            wait_ns = turnstile.wait_ns(clock.monotonic_ns())
+            if wait_ns is None:
+                self._turn.clear()
+                await self._turn.wait()
+            else:
+                await asyncio.sleep(max(wait_ns / NS_PER_S, TURN_S))
+
+    def _open(self, message: Message, node: str) -> bool:
         if message.retain:
             self._refusals.count("retained", message.topic)
             return False
         opened = open_envelope(message.payload, self._room.plan.roster)
         if isinstance(opened, Refusal):
-            self._refusals.count(opened.why, f"{topic.node}: {opened.detail}")
+            self._refusals.count(opened.why, f"{node}: {opened.detail}")
             return False
-        heard = self._hearing.take(opened, topic.node)
+        heard = self._hearing.take(opened, node)
         if heard in (Heard.TAKEN, Heard.AGAIN, Heard.UNUSABLE):
             self.counts["reports"] += 1
             return True
         if heard not in (Heard.STALE, Heard.GAPS, Heard.ASKED):  # QoS 1 itself repeats
-            self._refusals.count(heard, topic.node)
+            self._refusals.count(heard, node)
         return False
 
-    def _within_budget(self, node: str) -> bool:
-        now_ns = self._room.clock.monotonic_ns()
-        name = node if node in self._room.fold.registry.nodes else STRANGERS
-        budget = self._budgets.get(name)
-        if budget is None:
-            budget = self._budgets[name] = Budget(now_ns)
-        if budget.spend(now_ns):
-            return True
-        self.counts["dropped"] += 1
-        self._flooding.add(name)
-        self._room.trouble("node-flooding", name, True)
-        return False
+    def _quarantined(self, name: str, on: bool) -> None:
+        self._room.trouble("node-flooding", name, on)
 
     def tick(self, now_ns: int) -> None:
-        """End the quarantines of those that have become quiet."""
-        for name in list(self._flooding):
-            if now_ns - self._budgets[name].over_ns >= FLOOD_QUIET_NS:
-                self._flooding.discard(name)
-                self._room.trouble("node-flooding", name, False)
+        """End the quarantines of those that have calmed down."""
+        self._turnstile.tick(now_ns)
 
     # Out.
 

@@ -22,7 +22,7 @@ from lanes.plan import Point
 
 from .alarm.changes import Reading
 from .deciding import Deciding
-from .fold import owns
+from .fold import owner
 from .record.records import Record
 from .room import Room
 
@@ -61,8 +61,7 @@ class Watchdog:
     def _count(self) -> None:
         """Which of the plan's points and votes are ours to judge."""
         plan = self.room.plan
-        nodes = {point.node for point in plan.points}
-        self._own = tuple(not any(owns(plan, node, judged) for node in nodes) for judged in plan.judged_ids)
+        self._own = tuple(not owner(plan, judged) for judged in plan.judged_ids)
 
     def leave(self, now_ns: int) -> None:
         """The plan is about to change: what is due is said under the old names, and differences are looked at anew."""
@@ -81,8 +80,11 @@ class Watchdog:
 
     def feed(self, payload: bytes, table: AliasTable, now_ns: int) -> None:
         """A telemetry payload. WireError when it cannot be read with its table."""
-        for transition in feed_wire(self.panel, payload, table, now_ns):
-            self._said(transition)
+        said = feed_wire(self.panel, payload, table, now_ns)
+        if said:
+            with self.room.clock.hold():
+                for transition in said:
+                    self._said(transition)
 
     def tick(self, now_ns: int) -> None:
         """What time alone brings: the Panel's deadlines, late raises, differences."""

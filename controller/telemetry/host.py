@@ -19,6 +19,7 @@ from cython_ext.wire import encode
 from lanes.link import Connector, Link, LinkDown, Message, Will
 from lanes.sparkplug import HEARTBEAT_S, REBIRTH, HostState, StateTimeStore, decode_state, encode_state
 
+from .gate import Gate
 from .nodes import Node
 from .presence import EventKind, Listener, NodeEvent, Presence, Resolve
 from .rebirths import Key, Rebirths
@@ -26,6 +27,7 @@ from .rebirths import Key, Rebirths
 REORDER_S: Final = 2.0  # how long a missing message may still come; links that reorder do so by far less
 SUSPECT_S: Final = 2 * HEARTBEAT_S + 1.0  # two heartbeats and a second of the network's own
 NODES_MAX: Final = 10_000  # more than twice the largest network we promise
+YIELD_EVERY: Final = 32  # messages handled before others get the loop: some 5 ms
 LAST_WORD_S: Final = 2.0  # how long saying that we end may take
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 10.0  # sirens wait for nobody, but the centre is blind until we are back
@@ -72,6 +74,8 @@ class Host:
         self._rebirths = Rebirths(rng)
         self._heard: OrderedDict[Key, None] = OrderedDict()  # present nodes, the longest silent first
         self._gaps: set[Key] = set()
+        self._gates: dict[Key, Gate] = {}
+        self._flooding: set[Key] = set()
         self._commands: list[tuple[str, bytes]] = []
         self._reassert = False
         self._duplicate_ms: int | None = None
@@ -152,9 +156,13 @@ class Host:
                 await link.publish(topic, said, qos=1, retain=True)
 
     async def _read(self, link: Link) -> None:
+        count = 0
         async for message in link.messages():
             self._received(message)
             link.ack(message)
+            count += 1
+            if count % YIELD_EVERY == 0:
+                await asyncio.sleep(0)  # alarms have a connection of their own, but the same loop
 
     async def _write(self, link: Link, reader: "asyncio.Task[None]") -> None:
         """Until stopped: commands, rebirths, and what time brings. LinkDown when the connection is gone."""
@@ -203,16 +211,37 @@ class Host:
             self.counts["nodes"] += 1
             return
         now_ns = self._clock.monotonic_ns()
+        if not self._may_enter(key, topic.verb):
+            return
         node.receive(topic.verb, topic.device, message.payload, now_ns, self._wall_ms())
         if topic.verb is Verb.NBIRTH and node.presence is Presence.ONLINE:
             self._rebirths.born(key)
         self._watch(key, node)
+
+    def _may_enter(self, key: Key, verb: Verb) -> bool:
+        """Within what one node may send; said once when it is more, and when it has calmed down."""
+        now_ns = self._clock.monotonic_ns()
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates[key] = Gate(now_ns)
+        if not gate.enter(now_ns, birth=verb is Verb.NBIRTH):
+            self.counts["flood"] += 1
+            if key not in self._flooding:
+                self._flooding.add(key)
+                self._event(EventKind.FLOODING, *key)
+            return False
+        if key in self._flooding and gate.calm(now_ns):
+            self._flooding.discard(key)
+            self._event(EventKind.CALM, *key)
+        return True
 
     def _meet(self, key: Key) -> Node | None:
         if len(self.nodes) >= NODES_MAX:
             unborn = next((k for k, n in self.nodes.items() if n.presence is Presence.UNBORN), None)
             if unborn is None:
                 return None
+            self._gates.pop(unborn, None)
+            self._flooding.discard(unborn)
             del self.nodes[unborn]  # names that were never born make room
             self._rebirths.born(unborn)
         node = Node(
@@ -281,6 +310,9 @@ class Host:
                 break
             del self._heard[key]
             self.nodes[key].silent(now_ns, wall_ms)
+        for key in [key for key in self._flooding if self._gates[key].calm(now_ns)]:
+            self._flooding.discard(key)
+            self._event(EventKind.CALM, *key)
         for group, node in self._rebirths.take(now_ns):
             metric = Metric(name=REBIRTH, datatype=DataType.BOOLEAN, value=True)
             self._send(topics.telemetry(group, Verb.NCMD, node), metric)

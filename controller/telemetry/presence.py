@@ -85,6 +85,8 @@ class EventKind(StrEnum):
     GAP = "gap"  # messages were lost
     REFUSED = "refused"  # a message could not be used; said once a session for each reason, then only counted
     REBIRTH = "rebirth"  # the node is asked to be born again
+    FLOODING = "flooding"  # more than it may send: what is over it is not looked at
+    CALM = "calm"  # after FLOODING
     HOST_DUPLICATE = "host.duplicate"  # somebody else speaks as this host
 
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from controller.telemetry.gate import BIRTHS_BURST, BURST, CALM_NS, Gate
 from controller.telemetry.host import SUSPECT_S, Host, HostIdentity
 from controller.telemetry.presence import Data, EventKind, NodeEvent, Presence
 from cython_ext import BuciumError, Status, SystemClock
@@ -427,3 +428,35 @@ async def test_on_a_real_broker_with_our_own_node(broker):
     host.stop()
     await running
     assert not host.nodes[("g", "n")].counts
+
+
+@pytest.mark.parametrize("flood", ["birth", "data", "garbage"])
+def test_a_node_that_floods_is_looked_at_no_more_and_the_others_are(flood):
+    payloads = {"birth": nbirth(0, 0), "data": ddata(1, 1.0), "garbage": b"\xff" * 50}
+    topic = "spBv1.0/g/DDATA/rogue/gauge" if flood == "data" else "spBv1.0/g/NBIRTH/rogue"
+
+    async def scenario(world):
+        world.send("NBIRTH", nbirth(0, 0))
+        await until(lambda: EventKind.NODE_BORN in world.intake.kinds())
+        for _ in range(3000):
+            world.broker.inject(topic, payloads[flood], qos=0)
+        world.send("DBIRTH", dbirth(1, "gauge", 10), "gauge")
+        await until(lambda: "gauge" in world.node().devices)
+        limit = BURST if flood == "data" else BIRTHS_BURST
+        assert world.host.counts["flood"] == 3000 - limit
+        told = [(event.kind, event.node) for event in world.intake.events]
+        assert told.count((EventKind.FLOODING, "rogue")) == 1
+        assert (EventKind.FLOODING, "n") not in told
+        await asyncio.sleep(CALM_NS / 1e9 + 60)
+        assert (EventKind.CALM, "rogue") in [(event.kind, event.node) for event in world.intake.events]
+
+    virtual(scenario)
+
+
+def test_a_gate_fills_with_time_and_no_further_than_its_burst():
+    gate = Gate(0)
+    assert sum(gate.enter(0, birth=True) for _ in range(100)) == BIRTHS_BURST
+    assert sum(gate.enter(0, birth=False) for _ in range(2000)) == BURST - BIRTHS_BURST
+    assert not gate.calm(CALM_NS - 1)
+    assert gate.calm(CALM_NS)
+    assert sum(gate.enter(CALM_NS, birth=False) for _ in range(2000)) == BURST
