@@ -1,5 +1,6 @@
 """`bucium plan`: from TOML to a signed file, and what changes between two."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,26 @@ def test_a_file_that_is_no_plan_is_refused(face: Face, tmp_path: Path) -> None:
     said = face("plan", "show", junk)
     assert said.code == 1
     assert "bucium plan build" in said.err
+
+
+def test_the_file_of_people_must_be_the_one_that_the_plan_names(face: Face, ring: Keyring, tmp_path: Path) -> None:
+    text = TOWN.read_text()
+    begin = text.index("people = ")
+    line = text[begin : text.index("\n", begin)]
+    grid = b"lat,lon,people\n47.2960,27.5480,900\n"
+    source = tmp_path / "plan.toml"
+    names = 'people_file = "grid.csv"\npeople_sha256 = "{}"'
+    source.write_text(text.replace(line, names.format("0" * 64)))
+    arguments = ("plan", "build", source, "--roster", ring.roster_file, "-o", tmp_path / "plan.cbor")
+    said = face(*arguments)
+    assert said.code == 1
+    assert "cannot read" in said.err
+    (tmp_path / "grid.csv").write_bytes(grid)
+    digest = hashlib.sha256(grid).hexdigest()
+    said = face(*arguments)
+    assert said.code == 1
+    assert digest in said.err, "it says what to write"
+    source.write_text(text.replace(line, names.format(digest)))
+    assert face(*arguments).code == 0
+    (tmp_path / "grid.csv").write_bytes(grid.replace(b"900", b"many"))
+    assert "grid.csv:2" in face(*arguments).err
