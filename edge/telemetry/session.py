@@ -75,6 +75,9 @@ class Session:
         self.bdseq = 0
         self.parted: Callable[[], None] = _nobody  # told when a born session ends or begins anew
         self.unsent: Callable[[list[Reading]], None] = _ignore  # told of readings that were taken and could not be sent
+        self._born_devices: set[str] = (
+            set()
+        )  # those whose birth of this session has been handed over, and no death since
         self._visitors: set[str] = set()  # devices that are not there, born so that their past can be told
         self._jitter_ns = jitter_ns
         self._datatypes = datatype_in_data
@@ -239,6 +242,8 @@ class Session:
             self.unsent(list(item.readings))
         if verb is Verb.DDEATH:
             self._forget_late(device)
+            if device not in self._born_devices:
+                return  # its birth was never sent: the host knows nothing of it
         self._push(_Item(verb, device))
 
     # -- time and packets ------------------------------------------------------------------------------------------
@@ -254,6 +259,7 @@ class Session:
         if self.state is State.DUE and now_ns >= self._birth_due_ns:
             self._cue(Cue.BIRTH_TIME)
             self._forget()
+            self._born_devices.clear()
             self._born_ns = now_ns
             self._beat_due_ns = now_ns + round(HEARTBEAT_S * NS_PER_S)
             self._push(_Item(Verb.NBIRTH))
@@ -274,6 +280,10 @@ class Session:
             item = self._historical.popleft()
         else:
             return None
+        if item.verb is Verb.DBIRTH:
+            self._born_devices.add(item.device)
+        elif item.verb is Verb.DDEATH:
+            self._born_devices.discard(item.device)
         topic = self.identity.topic(item.verb, item.device)
         if item.verb is Verb.NDEATH:
             return Packet(topic, self._death(moment.wall_ms), 1)

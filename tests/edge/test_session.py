@@ -239,6 +239,20 @@ def test_devices_die_and_come_back():
     assert drain(s) == []
 
 
+def test_a_device_that_is_lost_before_its_birth_was_sent_has_no_death():
+    s = session()
+    s.linked(0)
+    drain(s)
+    s.device_online("bank")
+    s.device_lost("bank")
+    assert drain(s) == []
+    s.received(NCMD, REBIRTH, False, 2 * S)
+    s.tick(2 * S)
+    assert s.pop(Moment(2 * S, 1_002_000)) is not None  # NBIRTH; the gauge's birth waits
+    s.device_lost("gauge")
+    assert drain(s, 2 * S) == []
+
+
 def test_a_device_that_flaps_faster_than_the_link_leaves_one_message():
     s = session()
     s.linked(0)
@@ -350,6 +364,14 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(point=st.integers(0, 1), value=st.floats())
     def measure(self, point, value):
         self.s.readings([Reading(point, self.now, value, Status.OK)])
+
+    @rule(point=st.integers(0, 1))
+    def remember(self, point):
+        self.s.offer_late([Late(1, Reading(point, self.now, 1.0, Status.OK))], lambda _: None)
+
+    @rule()
+    def leave(self):
+        self.s.leave()
 
     @rule(seconds=st.floats(0, 6))
     def wait(self, seconds):
