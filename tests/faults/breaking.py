@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from .checker import autopsy
 from .records import damage_said
 from .seen import NS, now_ns
 from .site import CENTRE, NODES
@@ -66,7 +67,14 @@ class Kill(Fault):
         self.world.programs[self.victim].signal(signal.SIGKILL)
 
     async def heal(self) -> None:
+        await self.world.programs[self.victim].gone()
+        await self._rest()
+        if self.victim == CENTRE:
+            autopsy(self.world)
         await self.world.restart(self.victim)
+
+    async def _rest(self) -> None:
+        """What else dies with it."""
 
     def serving_ns(self) -> int | None:
         return self.world.seen.spoke_ns(self.victim, self.hit_ns)
@@ -181,13 +189,11 @@ class SlowLink(Fault):
 class _PowerCut(Kill):
     """The program dies with its machine; its disk forgets what was not synced."""
 
-    async def heal(self) -> None:
-        await self.world.programs[self.victim].gone()
+    async def _rest(self) -> None:
         stats = await self.world.disks[self.victim].cut(self.rng.getrandbits(32))
         for name, count in stats.items():
             if "lost" in name or name.startswith("files cut"):
                 self.world.seen.counts[f"power cut: {name}"] = max(self.world.seen.counts[f"power cut: {name}"], count)
-        await self.world.restart(self.victim)
 
 
 class CutNodePower(_PowerCut):

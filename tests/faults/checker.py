@@ -48,12 +48,30 @@ class Verdict:
         self.invented += invented
 
 
+def autopsy(world: World) -> None:
+    """The controller is dead: what it has acked stands in its journal now, and not only once its nodes have sent it again."""
+    if CENTRE in world.spoilt:
+        return
+    there = set[Key]()
+    for record in records(world.site.data(CENTRE), world.site.folder / "spare"):
+        for line in record.lines:
+            if line.kind in (ROW_EVENT, ROW_UNUSABLE) and (message := world.seen.keys.open(bytes(line.value[0]))):
+                there.add(happening(message).key)
+    for key in sorted(world.seen.acked_keys - there, key=lambda key: (key.node, key.seq)):
+        world.seen.acked_keys.discard(key)
+        world.seen.missing.append(
+            f"I1 {key.node} seq {key.seq} was acked before it was durable: the dead journal has it not"
+        )
+
+
 def check(world: World) -> Verdict:
     """Everything that can be said of a world that has ended. Its disks are still mounted."""
     verdict = Verdict()
     seen = world.seen
     for finding in seen.findings:
         verdict.find(finding, invented=1)
+    for finding in seen.missing:
+        verdict.find(finding, lost=1)
     kept = {event.key: event for node in NODES for event in ledgers(world.site.data(node), seen.keys)}
     verdict.events = len(kept.keys() | seen.told.keys())
     found = _records(world, verdict)

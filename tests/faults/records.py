@@ -1,8 +1,10 @@
 """A controller's journals, read with plain SQL: the present one, and those that were set aside, as far as they can be read."""
 
 import hashlib
+import shutil
 import sqlite3
 import struct
+import tempfile
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +49,7 @@ class Record:
 def records(folder: Path, spare: Path) -> list[Record]:
     """Those set aside, the oldest first, then the present one; each with what its emergency journal still holds."""
     paths = [*sorted(folder.glob("journal-aside-*.db")), folder / "journal.db"]
-    found = [_read(path) for path in paths if path.exists()]
+    found = [_dead(path) for path in paths if path.exists()]
     rest = [*folder.glob("*.emergency"), *spare.glob("*.emergency")]
     for path in rest:
         _emergency(path, found)
@@ -58,6 +60,16 @@ def damage_said(folder: Path) -> bool:
     """Whether the present journal is whole, or itself says that it is damaged."""
     record = _read(folder / "journal.db")
     return not record.broken or record.says_damaged
+
+
+def _dead(path: Path) -> Record:
+    """A copy is read: who opens a database that nobody has open mends it, and that is the product's to do."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        for end in ("", "-wal"):
+            if (beside := path.with_name(path.name + end)).exists():
+                shutil.copyfile(beside, copy.with_name(copy.name + end))
+        return _read(copy)
 
 
 def _read(path: Path) -> Record:

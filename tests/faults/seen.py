@@ -68,12 +68,14 @@ class Seen:
         self.water: dict[str, list[tuple[int, float]]] = {node: [(now_ns(), site.LOW_M)] for node in site.NODES}
         self.told: dict[Key, Told] = {}
         self.acked: dict[str, list[Acked]] = {node: [] for node in site.NODES}
+        self.acked_keys: set[Key] = set()
         self.boots: dict[str, dict[bytes, int]] = {name: {} for name in (*site.NODES, site.CENTRE)}
         self.heard_ns: dict[str, int] = dict.fromkeys(site.NODES, now_ns())  # a controller's word reached this node
         self.edges: list[tuple[int, str, bool]] = []
         self.monitor = RelayMonitor({siren: siren for siren in NODE_OF})
         self.counts: Counter[str] = Counter()
         self.findings: list[str] = []
+        self.missing: list[str] = []  # what an autopsy found wanting
         self._orders: set[bytes] = set()
         self._last: dict[str, tuple[int, int, int]] = dict.fromkeys(site.NODES, (0, 0, 0))
         self._hooks: dict[str, list[Callable[[], None]]] = {}
@@ -132,7 +134,9 @@ class Seen:
             _, ledger, through, ranges, _ = message.body
             ack = Acked(now_ns(), ledger, ((0, through), *((first, last) for first, last in ranges)))
             self.acked[node].append(ack)
-            self._owed[node] = {key for key in self._owed[node] if not ack.covers(key)}
+            covered = {key for key in self._owed[node] if ack.covers(key)}
+            self._owed[node] -= covered
+            self.acked_keys |= covered
             self._now(f"acked:{node}")
         elif message.kind == ORDER:
             self._order(node, message)
