@@ -23,6 +23,7 @@ from .dispatch.capsign import Signer, read_signer
 from .dispatch.settings import CapSettings, ChannelSettings
 from .history.history import HistorySettings
 from .inbound.settings import SourceSettings
+from .inbound.trust import pinned
 from .listener import ListenerSettings
 
 S = TypeVar("S", bound=Settings)
@@ -148,6 +149,8 @@ def ready(local: Local) -> Ready:
             "only the home controller's acks let a node forget",
             "controller",
         )
+    for source in local.config.sources:
+        pinned(source.certificates)
     return Ready(local, signed, dict(_keys(local, signed.plan)), _signer(local), chosen.refused)
 
 
