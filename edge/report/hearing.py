@@ -4,16 +4,21 @@ Whoever can replay old beats could keep a node from acting alone. So a message c
 the last of its kind. The controller's counters rise across its boots, unless it was restored from an old copy: then another
 boot counts when it was signed later, by the controller's own clock, than all that we have heard. Orders are judged once more,
 by durable counters, where they are obeyed.
+
+Neither may hold for a controller that lost its journal after its clock had been years ahead: its counters begin low, and no date
+of today is later. It proves that it speaks now by an ack for an event of ours that was never acked: nobody can have recorded one.
 """
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from cython_ext import Clock
-from lanes.envelope import Kind, Opened, Refusal, open_envelope
+from cython_ext import Clock, WireError
+from lanes.envelope import Envelope, Kind, Opened, Refusal, open_envelope
 from lanes.keys import Mode, Role
+from lanes.orders import Ack
 from lanes.plan import Plan
 
 AHEAD_MAX_US: Final = 86_400_000_000  # a day: further ahead of a trusted clock no date is believed
@@ -43,10 +48,18 @@ class Heard:
 class Hearing:
     """Judges what arrives. `refused` counts what does not count, by reason."""
 
-    def __init__(self, plan: Plan, node: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        node: str,
+        clock: Clock | None = None,
+        proves: Callable[[Ack], bool] = lambda _ack: False,
+    ) -> None:
+        """`proves`: whether this ack is of an event that has waited for one until now."""
         self._plan = plan
         self._node = node
         self._clock = clock
+        self._proves = proves
         self._boot = b""
         self._over: OrderedDict[bytes, int] = OrderedDict()  # boots that we have left, and the highest counter of each
         self._floor = -1
@@ -88,7 +101,7 @@ class Hearing:
             # A boot that we have left comes back only by date and counter both: else a clock that was ahead for a while would
             # let one recorded message shut out the present boot for as long.
             new = (later or risen) if left_at is None else later and risen and envelope.counter > left_at
-            if self._boot and not new:
+            if self._boot and not new and not self._present(envelope):
                 return Doubt.REPLAYED
             self._turn_to(envelope.boot)
         if envelope.counter <= max(self._floor, self._counters.get(envelope.kind, -1)):
@@ -97,6 +110,15 @@ class Hearing:
         self._highest = max(self._highest, envelope.counter)
         self._issued_us = envelope.issued_us
         return None
+
+    def _present(self, envelope: Envelope) -> bool:
+        """Whether a boot acks what was never acked before; one that we have left, with a counter that we have not heard."""
+        if envelope.kind is not Kind.ACK or envelope.counter <= self._over.get(envelope.boot, -1):
+            return False
+        try:
+            return self._proves(Ack.unpack(envelope.body))
+        except WireError:
+            return False
 
     def _absurd(self, issued_us: int) -> bool:
         """Whether our own clock, when somebody vouches for it, says that this date cannot be: a recording of a wrong clock."""

@@ -75,7 +75,7 @@ class Lane:
         self._clock = clock
         self._jitter = jitter
         self._outbox = Outbox(jitter)
-        self._hearing = Hearing(signed.plan, node, clock)
+        self._hearing = Hearing(signed.plan, node, clock, self._outbox.proves)
         self._wake = asyncio.Event()
         self._state_wanted = asyncio.Event()
         self._asking = asyncio.Event()
@@ -290,7 +290,7 @@ class Lane:
         await self._take_ack(ack)
 
     async def _take_ack(self, ack: Ack) -> None:
-        verdict = await self._reporter.ack(ack)
+        verdict = await self._reporter.ack(ack, self._outbox.handed(ack.ledger))
         self.counts["acks"] += 1
         if verdict not in (AckVerdict.TAKEN, AckVerdict.RESEND):
             self.counts["acks_refused"] += 1

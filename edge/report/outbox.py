@@ -16,9 +16,11 @@ that on a thin link a new alarm finds the pipe empty but for one or two messages
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 from cython_ext import NS_PER_S
+from lanes.orders import Ack
 
 from .ledger import Kept
 
@@ -48,7 +50,12 @@ class Flight:
     due_ns: int
     attempts: int = 0
     in_air: bool = False
+    handed: bool = False  # once at least
     alone: bool = False  # nothing else was in the air with it
+
+    @property
+    def sent(self) -> bool:
+        return self.in_air or self.attempts > 0
 
     @property
     def order(self) -> tuple[int, int]:
@@ -112,7 +119,7 @@ class Outbox:
                 if calm_air >= self._room:
                     continue
                 calm_air += 1
-            flight.in_air = True
+            flight.in_air = flight.handed = True
             chosen.append(flight)
         if chosen:
             for flight in (*air, *chosen):
@@ -154,6 +161,10 @@ class Outbox:
         for flight in self._flights.values():
             flight.in_air = False
 
+    def handed(self, ledger: bytes) -> frozenset[int]:
+        """The seqs of a ledger's events that have been handed over: only those can the controller have."""
+        return frozenset(seq for (of, seq), flight in self._flights.items() if of == ledger and flight.handed)
+
     def acked(self, ledger: bytes, ranges: Iterable[tuple[int, int]]) -> int:
         """Forget what the controller has; how many that were."""
         spans = [*ranges]
@@ -163,6 +174,14 @@ class Outbox:
         for key in gone:
             del self._flights[key]
         return len(gone)
+
+    def proves(self, ack: Ack) -> bool:
+        """Whether this ack is for an event that has gone out and never been acked: it was signed since."""
+        flight = self._flights.get((ack.ledger, ack.through))
+        if flight is not None and flight.sent:
+            return sha256(flight.kept.data).digest() == ack.last
+        spans = [key for key in self._flights if key[0] == ack.ledger and self._flights[key].sent]
+        return any(first <= seq <= last for _, seq in spans for first, last in ack.ranges)
 
     def clear(self) -> None:
         """Forget all; what is unacked comes again from the ledger."""

@@ -1,9 +1,13 @@
 """What counts as the controller's voice: fresh, its own, and never a recording."""
 
+from hashlib import sha256
+
 from cython_ext import ClockQuality, ClockSource
 from edge.report.hearing import Doubt, Heard, Hearing
+from edge.report.ledger import Kept
+from edge.report.outbox import Outbox
 from lanes.envelope import Envelope, Kind, seal
-from lanes.orders import Beat
+from lanes.orders import Ack, Beat
 from tests.kit.clock import ManualClock
 from tests.kit.nodes import CONTROLLER, KEYS, NODE, signed
 
@@ -62,3 +66,46 @@ def test_a_date_years_ahead_of_a_trusted_clock_is_no_proof_of_a_new_boot():
     assert judge(hearing, (b"boot-old", 501, now_us + years_us)) == [True], (
         "without a clock of ours the date is all there is"
     )
+
+
+def ack(boot: bytes, counter: int, issued_us: int, answer: Ack) -> bytes:
+    body = answer.pack()
+    return seal(Envelope(Kind.ACK, CONTROLLER, NODE, boot, counter, issued_us, 7, 0, body), KEYS[CONTROLLER, "live"])
+
+
+def sent(seq: int, data: bytes) -> Outbox:
+    """An outbox whose event has been sent and waits for its ack."""
+    outbox = Outbox(lambda: 0.5)
+    outbox.add(Kept(b"ledger01", seq, True, data), 0, fresh=True)
+    outbox.landed(outbox.take(0, heard=True)[0], 0, 1)
+    return outbox
+
+
+def test_a_controller_that_lost_its_journal_after_an_absurd_clock_is_not_shut_out_for_ever():
+    """Its counters begin low, and no date is later than the one that the wrong clock wrote."""
+    ahead, now, years_us = b"boot-001", b"boot-002", 10 * 365 * 86_400_000_000
+    outbox = sent(9, b"event")
+    hearing = Hearing(PLAN, NODE, None, outbox.proves)
+    assert judge(hearing, (ahead, 1 << 40, years_us), (now, 1, 1000)) == [True, False]
+    wrong = Ack(b"journal2", b"ledger01", 9, (), bytes(32))
+    old = Ack(b"journal2", b"ledger01", 8, (), sha256(b"event").digest())
+    other = Ack(b"journal2", b"ledger02", 9, (), sha256(b"event").digest())
+    for refused in (wrong, old, other):
+        assert hearing.judge(ack(now, 2, 1001, refused), beat=False) is Doubt.REPLAYED
+    proof = Ack(b"journal2", b"ledger01", 9, (), sha256(b"event").digest())
+    assert isinstance(hearing.judge(ack(now, 3, 1002, proof), beat=False), Heard)
+    assert judge(hearing, (now, 4, 1003)) == [True]
+    assert judge(hearing, (ahead, (1 << 40) + 1, years_us + 1)) == [True], "a recording that was withheld until now"
+    assert isinstance(hearing.judge(ack(now, 5, 1004, proof), beat=False), Heard), "does not shut it out either"
+
+
+def test_an_ack_among_gaps_proves_it_too_and_a_boot_that_we_left_proves_nothing():
+    before, now = b"boot-001", b"boot-002"
+    outbox = sent(9, b"event")
+    hearing = Hearing(PLAN, NODE, None, outbox.proves)
+    assert judge(hearing, (before, 1000, 1000), (now, 1001, 1001)) == [True, True]
+    gap = Ack(b"journal2", b"ledger01", 0, ((9, 9),), bytes(32))
+    assert hearing.judge(ack(before, 900, 900, gap), beat=False) is Doubt.REPLAYED
+    assert isinstance(hearing.judge(ack(b"boot-003", 1, 1, gap), beat=False), Heard)
+    outbox.acked(b"ledger01", ((9, 9),))
+    assert hearing.judge(ack(b"boot-004", 1, 1, gap), beat=False) is Doubt.REPLAYED, "it has been acked: a recording"
