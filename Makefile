@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 CORE = $(wildcard cython_ext/*.pyx cython_ext/*.pxd) setup.py pyproject.toml scripts/setup
 PARTS = cython_ext lanes firmware_bridge edge controller bucium
 
-.PHONY: help setup demo docs faults faults-long test check bench fuzz soak sanitize aarch64 hostile clean
+.PHONY: help setup demo docs faults faults-long test check bench fuzz crashes soak sanitize aarch64 hostile clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -45,6 +45,9 @@ fuzz: $(VENV)/.test ## long random campaigns against the core and the codecs (CA
 
 hostile: $(VENV)/.test ## 100,000 hostile siren orders; must end with "activations 0"
 	@$(RUN) -m tests.kit.hostile --orders $(or $(ORDERS),100000)
+
+crashes: $(VENV)/.test ## 1,000 seeded crashes of everything beside a sounding siren; must end with "late 0"
+	@$(RUN) -m tests.kit.crashes --seeds $(or $(SEEDS),1000)
 
 soak: $(VENV)/.demo ## the demo's town for an hour (SECONDS=3600)
 	@$(VENV)/bin/bucium demo --headless --seconds $(or $(SECONDS),3600)
