@@ -65,13 +65,13 @@ class Upkeep:
             lambda _, now_us: acting.tick(now_us),
             lambda now_ns, _: refusals.tick(now_ns),
             lambda now_ns, _: lane.tick(now_ns),
+            self.silent_tests.tick,  # before what finds troubles: they go by those that stand in the record
+            self.drills.tick,
             self._mutes,
             self.heeding.tick,
             self._silence,
             self._passing,
             self.watching.tick,
-            self.silent_tests.tick,
-            self.drills.tick,
             self._keep,
         )
         self._deciding = deciding

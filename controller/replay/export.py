@@ -18,10 +18,10 @@ from lanes.reports import Event, State
 
 from ..alarm.changes import AlarmChange
 from ..alarm.record import Alarm
-from ..notices import SirenNotice
 from ..policy import Decision
 from ..record.aside import Remains
 from ..record.records import Record, Row
+from ..room import tellable
 
 _ITEMS: Final[dict[Record, tuple[str, ...]]] = {
     Record.BORN: ("journal", "controller", "goes_on_from"),
@@ -43,6 +43,8 @@ _ITEMS: Final[dict[Record, tuple[str, ...]]] = {
     Record.ORDER: ("activation", "siren", "signed", "alarm", "level", "by"),
     Record.OUTCOME: ("activation", "siren", "result", "why"),
     Record.FALL_BACK: ("activation", "siren", "failure", "why", "step", "sirens"),
+    Record.SILENT_TEST: ("siren", "due_us", "activation", "at_us", "result", "why", "passed_us"),
+    Record.EXERCISE: ("exercise", "at_us", "steps", "activation", "began_us"),
     Record.DELIVERY: ("channel", "identifier", "alarm", "outcome", "detail", "attempts", "at_us", "took_ms"),
     Record.NOTICE: ("notice",),
     Record.TROUBLE: ("code", "subject", "source", "on"),
@@ -54,7 +56,7 @@ _UNPACK: Final[dict[str, Any]] = {
     "change": AlarmChange.unpack,
     "alarm": Alarm.unpack,
     "decision": Decision.unpack,
-    "notice": SirenNotice.unpack,
+    "notice": tellable,
 }
 _BODIES: Final[dict[Kind, Any]] = {Kind.EVENT: Event.unpack, Kind.STATE: State.unpack, Kind.ORDER: Order.unpack}
 

@@ -27,7 +27,7 @@ from ..record.records import Record
 from ..room import Room
 from ..schedule import Drill
 from .occasions import Occasions
-from .watching import endangered
+from .watching import endangered, may_sign
 
 BEGIN_US: Final = 120_000_000
 AFTER_US: Final = 10_000_000  # after the pattern's end: the last receipts
@@ -44,10 +44,12 @@ class Drills:
         self._room = room
         self._ordering = ordering
         self._occasions = Occasions()
+        self._signs = may_sign(room, Mode.EXERCISE, wanted=bool(room.plan.exercises))
 
     def tick(self, _: int, now_us: int) -> None:
         """Announce, begin, watch and end."""
         plan = self._room.plan
+        self._signs = may_sign(self._room, Mode.EXERCISE, wanted=bool(plan.exercises))
         for exercise in plan.exercises:
             due = self._occasions.due(exercise.calendar, plan.timezone_of(exercise.zones[0]), now_us)
             self._announce(exercise, due.next_us, now_us)
@@ -88,7 +90,7 @@ class Drills:
                 self._end("missed", DrillKind.MISSED, drill, exercise, now_us)
         elif endangered(self._room, exercise.zones):
             self._end("suspended", DrillKind.SUSPENDED, drill, exercise, now_us)
-        elif Mode.EXERCISE not in self._room.keys:
+        elif not self._signs:
             self._end("missed", DrillKind.MISSED, drill, exercise, now_us)
         else:
             self._begin(exercise, drill, now_us)

@@ -23,7 +23,7 @@ from ..record.records import Record
 from ..room import Room
 from ..schedule import SilentTest
 from .occasions import Occasions
-from .watching import endangered, heard
+from .watching import endangered, may_sign, orderable
 
 BY: Final = "calendar"
 APART_US: Final = 30_000_000  # between two sirens of a zone: a silent test takes seconds, its order lives 60 s
@@ -43,17 +43,21 @@ class SilentTests:
         self._occasions = Occasions()
         self._digest = b""
         self._slots: dict[str, int] = {}
+        self._calendars: dict[str, tuple[str, str]] = {}
+        wanted = any(calendar_of(siren, room.plan)[0] for siren in room.plan.sirens)
+        self._signs = may_sign(room, Mode.TEST, wanted=wanted)
 
     def tick(self, _: int, now_us: int) -> None:
         """Take up results, and order what is due."""
         room = self._room
         if room.signed.digest != self._digest:
             self._digest, self._slots = room.signed.digest, slots(room.plan)
+            self._calendars = {siren.id: calendar_of(siren, room.plan) for siren in room.plan.sirens}
         self._results(now_us)
-        for siren in room.plan.sirens:
-            calendar, timezone = calendar_of(siren, room.plan)
-            if calendar:
-                self._look(siren, calendar, timezone, now_us)
+        tested = [(siren, found) for siren in room.plan.sirens if (found := self._calendars[siren.id])[0]]
+        self._signs = may_sign(room, Mode.TEST, wanted=bool(tested))
+        for siren, (calendar, timezone) in tested:
+            self._look(siren, calendar, timezone, now_us)
 
     def next_us(self, siren: Siren, now_us: int) -> int:
         """When its next silent test is due; 0: it has none."""
@@ -98,7 +102,7 @@ class SilentTests:
         """Now: it can be reached, it rests, nothing else is ordered of it, and no alarm is active where it stands."""
         room = self._room
         view = room.fold.registry.sirens[siren.id]
-        if Mode.TEST not in room.keys or not heard(room, view) or view.stage in AT_WORK:
+        if not self._signs or not orderable(room, view) or view.stage in AT_WORK:
             return False
         busy = any(errand.siren == siren.id for _, errand in room.fold.activations.pending())
         return not busy and not endangered(room, siren.zones)

@@ -25,6 +25,7 @@ GRACE_NS: Final = 20 * NS_PER_S  # after our start: nodes need a moment to be he
 TOLD_ELSEWHERE: Final = frozenset({*(each.value for each in Sight), "failed", "unordered"})  # troubles of their own
 SHORT: Final = "siren-battery-short"
 LOW: Final = "coverage-low"
+NO_KEY: Final = "key-missing"
 
 
 def code_of(reason: str) -> str:
@@ -104,6 +105,23 @@ def sight_of(room: Room, view: SirenView) -> Sight:
 
 def heard(room: Room, view: SirenView) -> bool:
     return sight_of(room, view) is Sight.HEARD
+
+
+def orderable(room: Room, view: SirenView) -> bool:
+    """Whether an order may be tried: from the record alone, so that a replay finds the same. Telemetry is not in it."""
+    node, troubles = room.fold.registry.nodes[view.node], room.troubles
+    lost = troubles.on("node-silent", node.id) or troubles.on("node-never-seen", node.id)
+    return node.stated and not lost and node.plan == room.signed.digest
+
+
+def may_sign(room: Room, mode: Mode, *, wanted: bool) -> bool:
+    """Whether the controller has the key of this mode; Trouble where the plan's calendars need it and it has not.
+
+    The Trouble is asked first, then brought up to date: it is in the record, which a replay without keys goes by.
+    """
+    may = not room.troubles.on(NO_KEY, mode.name.lower()) and mode in room.keys
+    room.trouble(NO_KEY, mode.name.lower(), wanted and mode not in room.keys)
+    return may
 
 
 def readiness_of(room: Room, view: SirenView) -> Readiness:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from controller.activation import Result
 from controller.drillnotice import DrillKind, DrillNotice
+from controller.replay.engine import Replay, Verdict
 from controller.siren.silent import APART_US, slots
 from cython_ext import Level
 from lanes.acts import CheckSiren
@@ -358,6 +359,54 @@ def test_whatever_happens_no_exercise_order_is_live(
             active = False
     assert {mode for _, action, mode in town.log if action is Action.START} <= {Mode.EXERCISE}
     assert len([each for each in town.log if each[1] is Action.START]) in (0, 2)
+
+
+# The record.
+
+
+def replayed(town: Town) -> Verdict:
+    return Replay(town.path, {town.plan.digest: town.plan}).run()
+
+
+async def test_silent_tests_come_again_in_a_replay(tmp_path: Path) -> None:
+    town = Town(tmp_path / "j", "2026-05-02 00:05")
+    town.go(600, step_s=2)
+    town.wait(60)
+    town.go(60, answer=(Stage.FAILED, "mains"))
+    await town.restart()
+    town.alive()
+    town.go(86_400, step_s=60)
+    await town.commit()
+    assert len(town.log) == 4
+    verdict = replayed(town)
+    assert verdict.same, f"row {verdict.bad_row}: {verdict.why}"
+    assert verdict.kinds["silent_test"] >= 6
+
+
+async def test_an_exercise_comes_again_in_a_replay(tmp_path: Path) -> None:
+    town = drill_town(tmp_path)
+    town.go(605, answer=(Stage.ARMED, ""))
+    town.raised()
+    town.go(5, answer=(Stage.STOPPED, "stopped"))
+    await town.commit()
+    verdict = replayed(town)
+    assert verdict.same, f"row {verdict.bad_row}: {verdict.why}"
+    assert verdict.kinds["exercise"] == 3
+    assert verdict.kinds["notice"] >= 3
+
+
+async def test_without_the_keys_nothing_is_ordered_and_it_is_said(tmp_path: Path) -> None:
+    town = Town(tmp_path / "j", "2026-05-06 00:00")
+    town.without = frozenset({Mode.TEST, Mode.EXERCISE})
+    await town.restart()
+    town.alive()
+    town.go(8 * 3600, step_s=20)
+    assert not town.log
+    assert {("key-missing", "test"), ("key-missing", "exercise"), ("silent-test-overdue", "s1")} <= town.codes()
+    assert kinds(town)[-1][0] is DrillKind.MISSED
+    await town.commit()
+    verdict = replayed(town)
+    assert verdict.same, f"row {verdict.bad_row}: {verdict.why}"
 
 
 def test_the_desk_shows_it(tmp_path: Path) -> None:

@@ -104,6 +104,8 @@ class FakeNode:
 class ControlRoom:
     """The controller's logic on a journal in `path`, driven by hand; `restart` opens it again from the journal."""
 
+    without: frozenset[Mode] = frozenset()  # kinds of key that it has not, from its next start on
+
     def __init__(
         self,
         path: Path,
@@ -124,7 +126,7 @@ class ControlRoom:
 
     def open(self) -> None:
         clock = self.clock
-        keys = {mode: key(CONTROLLER, mode) for mode in Mode}
+        keys = {mode: key(CONTROLLER, mode) for mode in Mode if mode not in self.without}
 
         def journal(former: Former | None) -> Journal:
             new_id = self._random.randbytes(8)
