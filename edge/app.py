@@ -213,20 +213,7 @@ class _Node:
             troubles=self._troubles,
             pulse=self._pulse,
         )
-        self._resetting = Resetting(
-            lambda: self._ready.signed.plan,
-            node,
-            boot=self._boot,
-            judge=self._judge,
-            clock=clock,
-            post=self._reporter.post,
-        )
-        self._follower = Follower(
-            signed,
-            change=Replan(ready, data=self._data, devices=self._bridge.devices, runner=runner, swap=self._swap),
-            troubles=self._troubles,
-            ask=self._ask,
-        )
+        self._by_plan()
         self._lane = Lane(
             signed=signed,
             node=node,
@@ -261,6 +248,19 @@ class _Node:
             presence=self._presence,
             troubles=self._troubles,
             pulse=self._pulse,
+        )
+
+    def _by_plan(self) -> None:
+        """What comes over the lane and is neither an order nor an ack: another plan, a latched point's reset."""
+        plan, node, post = (lambda: self._ready.signed.plan), self._ready.node, self._reporter.post
+        self._resetting = Resetting(plan, node, boot=self._boot, judge=self._judge, clock=self._clock, post=post)
+        self._follower = Follower(
+            self._ready.signed,
+            change=Replan(
+                self._ready, data=self._data, devices=self._bridge.devices, runner=self._runner, swap=self._swap
+            ),
+            troubles=self._troubles,
+            ask=self._ask,
         )
 
     def _rest(self) -> Node:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -13,135 +13,18 @@ import pytest
 
 from cython_ext import Cause, Level, Reason, Trouble, topics
 from edge.report import ledgers
-from edge.report.lane import Lane, Node
 from edge.report.ledger import AckVerdict
-from edge.report.ledgers import Ledgers
-from edge.report.reporter import Reporter
-from edge.troubles import Troubles
-from lanes.envelope import Envelope, Kind, Opened
+from lanes.envelope import Kind
 from lanes.keys import SigningKey
 from lanes.orders import Ack, Beat
-from lanes.pieces import Piece, Want
 from lanes.reports import BootData, PointState, TransitionData, TroubleData
-from lanes.store import run_here
 from tests.kit.broker import MemoryBroker, MemoryConnector
-from tests.kit.clock import ManualClock, run_virtual
-from tests.kit.nodes import CONTROLLER, GROUP, KEYS, NODE, FarEnd, entropy, event_of, signed
+from tests.kit.lane_world import World, run, until
+from tests.kit.nodes import CONTROLLER, GROUP, KEYS, NODE, FarEnd, event_of, signed
 
 PLAN = signed()
 RAISED = TransitionData("level", Cause.RAISED, Level.NORMAL, Level.ALARM, 3.2, Reason.THRESHOLD, Trouble.NONE)
 LOWERED = TransitionData("level", Cause.LOWERED, Level.ALARM, Level.NORMAL, 1.2, Reason.THRESHOLD, Trouble.NONE)
-
-
-class World:
-    """One node's lane, its ledger on disk, a broker and the far end."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(exist_ok=True)
-        self.clock = ManualClock()
-        self.broker = MemoryBroker()
-        self.far = FarEnd(self.broker, PLAN)
-        self.orders: list[bytes] = []
-        self.cuts: list[int | None] = []
-        self.level = Level.NORMAL
-        self.pieces: list[Envelope] = []
-        self.want: Want | None = None
-        self.resets: list[Opened] = []
-        self.boots = 0
-        self.obey: Callable[[bytes], Awaitable[object]] = self._obey
-        self.tasks: list[asyncio.Task[None]] = []
-        self.boot()
-
-    def boot(self) -> None:
-        """The node's program starts (again) on the same disk."""
-        self.boots += 1
-        self.entropy = entropy(self.boots) if self.boots > 1 else entropy(1000 + len(list(self.folder.iterdir())))
-        self.ledgers = Ledgers(self.folder, NODE, self.entropy)
-        self.reporter = Reporter(
-            signed=PLAN,
-            node=NODE,
-            key=KEYS[NODE, "live"],
-            ledgers=self.ledgers,
-            boot=b"boot%04d" % self.boots,
-            clock=self.clock,
-            runner=run_here,
-        )
-        self.troubles = Troubles(self.reporter.post)
-        self.lane = Lane(
-            signed=PLAN,
-            node=NODE,
-            reporter=self.reporter,
-            troubles=self.troubles,
-            rest=Node(
-                self._order,
-                lambda _: "kind",
-                lambda _: None,
-                self._states,
-                lambda: self.level > 0,
-                self.cuts.append,
-                self._piece,
-                lambda opened: self.resets.append(opened) or "",
-                lambda: self.want,
-            ),
-            connector=self.broker.connector(),
-            clock=self.clock,
-            jitter=Random(self.boots).random,
-        )
-
-    def _piece(self, envelope: Envelope) -> str:
-        self.pieces.append(envelope)
-        return ""
-
-    async def _order(self, data: bytes) -> object:
-        return await self.obey(data)
-
-    async def _obey(self, data: bytes) -> None:
-        self.orders.append(data)
-
-    def _states(self):
-        points = [PointState(1, self.level, Trouble.NONE, 1, 0)] if self.level else []
-        return points, []
-
-    def start(self, *coroutines: Awaitable[None]) -> None:
-        for coroutine in (self.reporter.run(), self.lane.run(), *coroutines):
-            self.tasks.append(asyncio.ensure_future(coroutine))
-
-    async def kill(self) -> None:
-        """As SIGKILL: nothing is flushed."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        self.tasks.clear()
-
-    async def beats(self) -> None:
-        while True:
-            await asyncio.sleep(3)
-            if self.far.link and self.broker.up:
-                await self.far.beat()
-
-
-def run(folder: Path, scenario: Callable[[World], Awaitable[None]]) -> World:
-    clock = ManualClock()
-
-    async def main() -> World:
-        world = World(folder)
-        world.clock = clock
-        world.boots = 0
-        world.boot()
-        await scenario(world)
-        for task in world.tasks:
-            if task.done() and not task.cancelled() and task.exception():
-                raise task.exception()  # type: ignore[misc]
-        return world
-
-    return run_virtual(main(), clock)
-
-
-async def until(condition: Callable[[], object], limit_s: float = 120) -> None:
-    async with asyncio.timeout(limit_s):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 def test_an_event_reaches_the_far_end_and_is_forgotten_only_when_acked(tmp_path):
@@ -397,7 +280,7 @@ async def _roll_back(world: World, image: Path, kept: int, lost: int) -> bytes:
     return world.reporter.ledger
 
 
-@pytest.mark.parametrize("more", [0, 1, 4, 6, 20])
+@pytest.mark.parametrize("more", [0, 1, 4, 5, 6, 20])
 def test_an_old_image_put_back_begins_a_new_ledger_and_no_alarm_is_taken_for_an_old_event(tmp_path, more):
     """The controller has 5 events under seqs that the node uses again; it must hear all that was minted since."""
 
@@ -441,7 +324,7 @@ def test_a_power_cut_while_the_new_ledger_takes_its_place_loses_nothing(tmp_path
             with monkeypatch.context() as patch:
                 patch.setattr(ledgers, "_rename", cut)
                 with contextlib.suppress(KeyboardInterrupt):
-                    world.ledgers.begin_anew(world.reporter._remint)
+                    world.ledgers.begin_anew(99, world.reporter._remint)
             with contextlib.suppress(apsw.Error):
                 world.ledgers.close()
             world.boot()
@@ -458,10 +341,10 @@ def test_a_disk_that_lets_no_new_ledger_be_made_keeps_the_old_one(tmp_path):
         await world.reporter.record(RAISED)
         await world.kill()
         (world.folder / "ledger-next.db").mkdir()
-        assert not world.ledgers.begin_anew(world.reporter._remint)
+        assert not world.ledgers.begin_anew(99, world.reporter._remint)
         assert world.reporter.ledger == old
         (world.folder / "ledger-next.db").rmdir()
-        assert world.ledgers.begin_anew(world.reporter._remint)
+        assert world.ledgers.begin_anew(99, world.reporter._remint)
         assert [event_of(k.data, PLAN).data for k in world.ledgers.pending(9, frozenset())] == [RAISED]
 
     run(tmp_path / "data", scenario)
@@ -577,36 +460,3 @@ def test_events_are_signed_by_the_live_key_and_name_boot_plan_and_clock(tmp_path
 
 def test_verdict_words_are_what_the_log_and_docs_say():
     assert [*AckVerdict] == ["taken", "resend", "foreign-ledger", "above-head", "other-event"]
-
-
-def test_each_piece_of_a_plan_is_answered_by_what_is_wanted_next(tmp_path):
-    async def scenario(world: World) -> None:
-        world.start(world.far.run(), world.beats())
-        await until(lambda: world.far.link and world.lane.connected)
-        piece = Piece(bytes(32), b"p" * 32, 1000, 0, b"x" * 512)
-        world.want = Want(b"p" * 32, 512)
-        await world.far.say(Kind.CHUNK, piece.pack())
-        await until(lambda: world.pieces)
-        world.lane.ask()
-        await until(lambda: world.far.wants == [world.want])
-        assert Piece.unpack(world.pieces[0].body) == piece
-
-        stated = len(world.far.states)
-        world.want = None  # nothing is wanted any more: the state report names the plan that runs
-        world.lane.ask()
-        await until(lambda: len(world.far.states) > stated)
-        assert world.far.wants == [Want(b"p" * 32, 512)]
-
-    run(tmp_path, scenario)
-
-
-def test_what_is_wanted_is_asked_for_again_after_a_cut(tmp_path):
-    async def scenario(world: World) -> None:
-        world.start(world.far.run(), world.beats())
-        await until(lambda: world.far.link and world.lane.connected)
-        world.want = Want(b"p" * 32, 512)
-        world.broker.drop(topics.alarm_client(NODE))
-        await until(lambda: not world.lane.connected)
-        await until(lambda: world.far.wants == [world.want])
-
-    run(tmp_path, scenario)
