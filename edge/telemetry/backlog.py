@@ -134,7 +134,10 @@ class Backlog:
             await self._keep.flush()
         if not self._keep.arrived.is_set():
             self._uplink.leave()
-            return PAUSE_S
+            if self._handed:
+                return PAUSE_S
+            await self._keep.arrived.wait()  # nothing to send, nothing to confirm
+            return 0
         session = self._session
         if not self._pace.known:
             return await self._ask(session)
