@@ -110,6 +110,13 @@ class Keyring:
             made += certificates.issue(self.folder / "tls", name, now_us)
         return Issued(name, tuple(made), text)
 
+    def add(self, text: str) -> None:
+        """One more [[key]] of the roster, whose private half is kept elsewhere."""
+        if not self.root_file.exists():
+            raise ConfigError("no root here; begin with: bucium keys init", source=str(self.folder))
+        with self.roster_file.open("a") as file:
+            file.write(text + "\n")
+
     def issue_server(self, name: str, hosts: tuple[str, ...], now_us: int) -> Issued:
         """A server certificate (the broker's) for these names and addresses."""
         if not hosts:

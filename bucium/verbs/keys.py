@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import typer
 
@@ -74,6 +75,35 @@ def issue(
     if made.roster:
         typer.echo(f"added to {ring.roster_file}; for the plan:\n", err=True)
         plain(made.roster)
+
+
+@app.command()
+def passkey(
+    name: Annotated[str, typer.Argument(help="Id of the person.")],
+    public: Annotated[str, typer.Option(help="The public key that the browser gave, in base64.")],
+    zones: Annotated[str, typer.Option(help="Zones it may approve for, by commas.")],
+    origin: Annotated[str, typer.Option(help="The console's address: https://HOST or https://HOST:PORT.")],
+    mode: Annotated[str, typer.Option(help="live, exercise or test: one passkey for each.")] = "live",
+    rp_id: Annotated[str, typer.Option(help="The relying party; empty: the origin's host.")] = "",
+    centre: Annotated[str, typer.Option(help="Dispatch centre of the person.")] = "",
+    folder: Folder = Path("keys"),
+    as_json: Json = False,
+) -> None:
+    """Take a person's passkey into the roster: the private half never leaves their authenticator. It approves sounds only.
+
+    Example: bucium keys passkey maria --public MFkw… --zones riverside --origin https://alarms.town.example
+    """
+    from bucium import passkeys
+
+    key = passkeys.public_of(public)
+    wanted = tuple(zone.strip() for zone in zones.split(",") if zone.strip())
+    text = passkeys.entry(key, name, mode, wanted, centre, rp_id or urlsplit(origin).hostname or "", origin)
+    Keyring(folder).add(text)
+    if as_json:
+        emit({"ok": True, "id": name, "kid": kid_of(key).hex(), "roster": text})
+        return
+    plain(text)
+    say(f"added to {Keyring(folder).roster_file}; it counts with the next plan: bucium plan build", "bold")
 
 
 @app.command("list")

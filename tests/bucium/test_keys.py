@@ -1,6 +1,7 @@
 """`bucium keys`: files that only their owner can read, a roster that a plan takes, certificates that TLS takes."""
 
 import asyncio
+import base64
 import ssl
 import stat
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bucium import certificates
 from bucium.keyring import Keyring
@@ -16,6 +18,7 @@ from lanes.keys import Mode, Role, read_key
 from lanes.planfile import Root
 from lanes.settings import load
 from tests.kit.face import Face
+from tests.kit.passkeys import ORIGIN, RP_ID, authenticator
 
 NOW_US = 1_800_000_000_000_000
 
@@ -147,8 +150,48 @@ def test_refusals_are_one_line_and_code_1_misuse_is_2(face: Face, tmp_path: Path
     refused = face("keys", "issue", "x", "--role", "king", "--dir", tmp_path)
     assert refused.code == 1
     assert refused.err.strip().count("\n") == 0
-    assert "node, controller, operator or broker" in refused.err
+    assert "node, controller, operator, broker or cap" in refused.err
     as_json = face("keys", "issue", "x", "--role", "king", "--dir", tmp_path, "--json")
     assert (as_json.code, as_json.document["ok"]) == (1, False)
     assert face("keys", "issue").code == 2
     assert face("keys", "nope").code == 2
+
+
+def test_a_passkey_enters_the_roster_and_the_plan(face: Face, tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    face("keys", "init", "--root", "DEMO", "--planner", "ana", "--planner", "ion", "--dir", folder)
+    for person in ("ana", "ion"):  # ES256, Ed25519
+        key = authenticator(person)
+        spki = key.private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        for text in (base64.b64encode(spki).decode(), base64.urlsafe_b64encode(spki).decode().rstrip("=")):
+            words = ("--public", text, "--zones", "ungheni", "--origin", ORIGIN, "--rp-id", RP_ID, "--dir", folder)
+            said = face("keys", "passkey", person, *words, "--json").document
+            assert said["kid"] == key.kid.hex()
+    [ana, again, ion, _] = Keyring(folder).signers()
+    assert (ana.public, again.public) == (authenticator("ana").public.hex(),) * 2
+    assert ion.passkey is not None
+    assert (ion.passkey.rp_id, ion.passkey.origin, ion.mode) == (RP_ID, ORIGIN, "live")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"--public": "no key"}, "this is no public key"),
+        ({"--public": "AAAA"}, "this is no public key"),
+        ({"--origin": "http://alarms.town.example"}, "is not https"),
+        ({"--rp-id": "evil.example"}, "is not within rp_id"),
+        ({"--mode": "loud"}, "'live', 'exercise' or 'test'"),
+        ({"--zones": ""}, "names its zones"),
+    ],
+)
+def test_a_passkey_that_no_plan_takes_is_refused(
+    face: Face, tmp_path: Path, changes: dict[str, str], says: str
+) -> None:
+    spki = authenticator("ana").private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    words = {"--public": base64.b64encode(spki).decode(), "--zones": "ungheni", "--origin": ORIGIN, "--rp-id": RP_ID}
+    face("keys", "init", "--root", "DEMO", "--planner", "ana", "--planner", "ion", "--dir", tmp_path / "keys")
+    options = [each for pair in (words | changes).items() for each in pair]
+    said = face("keys", "passkey", "ana", *options, "--dir", tmp_path / "keys")
+    assert said.code != 0
+    assert says in said.err
+    assert not Keyring(tmp_path / "keys").signers()
