@@ -1,4 +1,4 @@
-"""One node's end of the alarm lane in virtual time: its ledger on disk, a broker in memory, and a far end that checks signatures."""
+"""One node's end of the alarm lane in virtual time: its ledger on disk, a broker in memory, a far end that checks signatures."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
