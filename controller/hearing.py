@@ -7,6 +7,7 @@ is journaled as such and raises Trouble, so that it never blocks its ledger.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Final
 
 from cython_ext import Hazard, Level, WireError
@@ -119,6 +120,8 @@ class Hearing:
         if ledger not in node.sequences and node.ledger not in (ledger, bytes(STORE_ID_BYTES)):
             room.trouble("ledger-new", node.id, True)
         if node.has(ledger, seq):
+            if node.again(ledger, seq, sha256(opened.data).digest()):
+                room.trouble("ledger-rolled-back", node.id, True)  # it begins another ledger, and tells it there
             self._owe(node, ledger)
             return Heard.AGAIN
         if ledger in node.sequences and not node.sequences[ledger].room_for(seq):

@@ -93,6 +93,10 @@ class Node:
         sequence = self.sequences.get(ledger)
         return sequence is not None and sequence.has(seq)
 
+    def again(self, ledger: bytes, seq: int, digest: bytes) -> bool:
+        """An event that we hold has come again. True: under its key comes another one."""
+        return self.sequences[ledger].again(seq, digest)
+
     def pack(self) -> list[Any]:
         heads = [self.id, self.boot, self.ledger, self.head, self.state_counter, self.plan, self.heard_us]
         return [*heads, [sequence.pack() for sequence in self.sequences.values()]]

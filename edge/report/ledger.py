@@ -118,6 +118,7 @@ class Ledger:
         self.head = self._last()
         self.through: int = self._meta("through")
         self.journal: bytes = self._meta("journal")
+        self._opened = self.through
         rows = 0
         for seq, rank, data, digest in self._db.execute("SELECT seq, rank, data, digest FROM event"):
             rows += 1
@@ -161,8 +162,12 @@ class Ledger:
                 ((URGENT if e.urgent else CALM, e.ledger, e.seq, e.data) for e in events if e.ledger != self.id),
             )
 
-    def ack(self, ack: Ack) -> AckVerdict:
-        """Believe the home controller, within reason; the caller has checked who signed."""
+    def ack(self, ack: Ack, handed: Collection[int] | None = None) -> AckVerdict:
+        """Believe the home controller, within reason; the caller has checked who signed.
+
+        Of what it acks only the events in `handed` (None: all) leave the outbox: one that was never handed over cannot be with
+        it, unless this ledger is an old copy, and the ack is of another event under its seq.
+        """
         if ack.ledger != self.id:
             return self._ack_salvaged(ack)
         verdict = self._doubt(ack)
@@ -175,8 +180,9 @@ class Ledger:
                     "INSERT OR IGNORE INTO outbox SELECT rank, seq FROM event WHERE seq > ?", (ack.through,)
                 )
             for first, last in ((0, ack.through), *ack.ranges):
-                for rank in (URGENT, CALM):
-                    self._db.execute("DELETE FROM outbox WHERE rank = ? AND seq BETWEEN ? AND ?", (rank, first, last))
+                spans = [(first, last)] if handed is None else [(s, s) for s in handed if first <= s <= last]
+                gone = ((rank, *span) for span in spans for rank in (URGENT, CALM))
+                self._db.executemany("DELETE FROM outbox WHERE rank = ? AND seq BETWEEN ? AND ?", gone)
             if anew or ack.through != self.through:
                 self._set(through=ack.through, journal=ack.journal)
         self.through, self.journal = ack.through, ack.journal
@@ -281,9 +287,15 @@ class Ledger:
             found += (Kept(ledger, seq, rank == URGENT, data) for ledger, seq, data in old)
         return [each for each in found if each.key not in skip][:limit]
 
-    def doubted(self) -> Iterator[Kept]:
-        """Every event above what the controller is known to have, oldest first, whether it has acked it or not."""
-        rows = self._db.execute("SELECT seq, rank, data FROM event WHERE seq > ? ORDER BY seq", (self.through,))
+    def doubted(self, through: int) -> Iterator[Kept]:
+        """What the controller may lack of an old copy that was put back, oldest first: `through` is of the ack that showed it.
+
+        All since this ledger was opened, acked or not, since the acks may have meant other events; and what waits.
+        """
+        rows = self._db.execute(
+            "SELECT seq, rank, data FROM event WHERE seq > ? OR seq IN (SELECT seq FROM outbox) ORDER BY seq",
+            (min(self._opened, through - 1),),
+        )
         return (Kept(self.id, seq, rank == URGENT, data) for seq, rank, data in rows)
 
     def salvaged(self) -> Iterator[Kept]:

@@ -13,7 +13,7 @@ Never retry-and-believe: after an I/O error the file is not written again. Each 
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from heapq import nsmallest
 from pathlib import Path
@@ -134,10 +134,10 @@ class Ledgers:
             except BROKEN as error:
                 self._replace(type(error).__name__.lower())
 
-    def ack(self, ack: Ack) -> AckVerdict:
+    def ack(self, ack: Ack, handed: Collection[int] | None = None) -> AckVerdict:
         """As Ledger.ack. When the disk fails, only the note that it was acked is lost: the event is sent once more."""
         try:
-            return self.current.ack(ack)
+            return self.current.ack(ack, handed)
         except apsw.FullError:
             self._after_full()
         except BROKEN as error:
@@ -217,7 +217,7 @@ class Ledgers:
 
     # Replacement.
 
-    def begin_anew(self, remint: Callable[[Kept], Draft | None]) -> bool:
+    def begin_anew(self, through: int, remint: Callable[[Kept], Draft | None]) -> bool:
         """A new ledger for one that was rolled back; durable on return. `remint` makes an event anew (None: it cannot be read).
 
         False: the disk does not let us now. The old ledger goes on, and the next ack brings us here again.
@@ -231,7 +231,7 @@ class Ledgers:
             try:
                 ledger.salvage(old.salvaged())
                 drafts: list[Draft] = []
-                for kept in old.doubted():
+                for kept in old.doubted(through):
                     if (draft := remint(kept)) is not None:
                         drafts.append(draft)
                     if len(drafts) == ANEW_EVENTS:

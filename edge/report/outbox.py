@@ -166,11 +166,9 @@ class Outbox:
         return frozenset(seq for (of, seq), flight in self._flights.items() if of == ledger and flight.handed)
 
     def acked(self, ledger: bytes, ranges: Iterable[tuple[int, int]]) -> int:
-        """Forget what the controller has; how many that were."""
+        """Forget what the controller has, of what has been handed over; how many that were."""
         spans = [*ranges]
-        gone = [
-            key for key in self._flights if key[0] == ledger and any(first <= key[1] <= last for first, last in spans)
-        ]
+        gone = [(ledger, seq) for seq in self.handed(ledger) if any(first <= seq <= last for first, last in spans)]
         for key in gone:
             del self._flights[key]
         return len(gone)

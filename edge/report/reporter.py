@@ -7,7 +7,7 @@ the disk is busy goes into the next one. Each event is signed once; the ledger k
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -252,12 +252,12 @@ class Reporter:
 
     # What the lane asks.
 
-    async def ack(self, ack: Ack) -> AckVerdict:
-        """Let the ledger know of a controller's ack; its signature was checked."""
-        verdict = await self._runner(self._ledgers.ack, ack)
+    async def ack(self, ack: Ack, handed: Collection[int] | None = None) -> AckVerdict:
+        """Let the ledger know of a controller's ack; its signature was checked. `handed`: as Ledger.ack."""
+        verdict = await self._runner(self._ledgers.ack, ack, handed)
         if verdict in (AckVerdict.ABOVE_HEAD, AckVerdict.DIFFERS):
             # The controller has events of this ledger that we have not: an old copy of the disk has been put back.
-            await self._runner(self._ledgers.begin_anew, self._remint)
+            await self._runner(self._ledgers.begin_anew, ack.through, self._remint)
             self._wake.set()  # the new ledger's counters are to be reserved
         self._take_findings()
         return verdict

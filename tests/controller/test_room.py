@@ -1,5 +1,6 @@
 """From a node's signed event to an alarm, a decision and an order; and the same again from the journal."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,18 @@ def test_a_rolled_back_ledger_is_trouble(control: ControlRoom) -> None:
     node.events = node.events[:1]
     control.hear(node, node.state())
     assert ("ledger-rolled-back", "n1") in control.codes()
+
+
+def test_a_node_that_uses_a_seq_again_is_told_by_an_ack_of_our_own_event(control: ControlRoom) -> None:
+    node = live_node(control)
+    first = node.trouble("disk", True)
+    control.hear(node, first)
+    node.events = node.events[:-1]
+    control.hear(node, node.trouble("clock", True))
+    assert ("ledger-rolled-back", "n1") in control.codes()
+    assert ("clock", "") not in control.codes()
+    ack = control.room.fold.registry.nodes["n1"].sequences[b"ledger01"].ack(b"journal1")
+    assert ack.last == sha256(first).digest()
 
 
 def test_a_boot_ends_the_troubles_of_the_boot_before(control: ControlRoom) -> None:

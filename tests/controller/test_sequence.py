@@ -5,7 +5,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.sequence import RUNS_MAX, Sequence
+from controller.sequence import RECENT, RUNS_MAX, Sequence
 from lanes.orders import RANGES_MAX
 
 
@@ -40,3 +40,22 @@ def test_too_many_gaps_leave_room_only_for_what_closes_them() -> None:
         sequence.take(seq, digest(seq))
     assert not sequence.room_for(10_000)
     assert sequence.room_for(1)
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_another_event_under_a_seq_that_is_here_forks_it_and_its_ack_names_ours(count: int, other: int) -> None:
+    """An old copy of a node's disk was put back: it uses seqs again. What is no longer at hand is not called another."""
+    sequence = Sequence(b"ledger01")
+    for seq in range(1, count + 1):
+        sequence.take(seq, digest(seq))
+        assert not sequence.again(seq, digest(seq))
+    seq = min(other, count)
+    recent = seq > count - RECENT
+    assert sequence.again(seq, b"x" * 32) is recent
+    ack = sequence.ack(b"journal1")
+    assert (ack.through, ack.last) == ((seq, digest(seq)) if recent else (count, digest(count)))
+    if recent:
+        assert ack.ranges == ()
+        assert sequence.again(count, b"y" * 32)
+        assert sequence.ack(b"journal1").through == seq, "the lowest"
+    assert not Sequence.restore(sequence.pack()).again(seq, b"x" * 32), "after a restart none is at hand"

@@ -121,7 +121,8 @@ class FarEnd:
         self.wants: list[Want] = []
         self.offered: tuple[Packed, int] | None = None  # the plan that is being sent, and its version
         self.acking = True
-        self.forgiving = False  # another event under a key that it has: as the real one, it keeps the first
+        self.forgiving = False  # another event under a key that it has: as the real one, it keeps the first and says so
+        self.forked: dict[bytes, int] = {}
         self.deaf = False
         self.link: MemoryLink | None = None
 
@@ -161,7 +162,9 @@ class FarEnd:
         key = event.ledger, event.seq
         if key in self.held:
             self.copies += 1
-            assert self.forgiving or self.held[key] == data, "one key, two events"
+            if self.held[key] != data:
+                assert self.forgiving, "one key, two events"
+                self.forked[event.ledger] = min(event.seq, self.forked.get(event.ledger, event.seq))
         else:
             self.held[key] = data
             self.events.append(event)
@@ -173,6 +176,8 @@ class FarEnd:
         while through + 1 in have:
             through += 1
         rest = [seq for seq in have if seq > through][:8]
+        if ledger in self.forked:
+            through, rest = self.forked[ledger], []
         last = hashlib.sha256(self.held[ledger, through]).digest() if through else bytes(32)
         return Ack(self.journal, ledger, through, tuple((s, s) for s in rest), last)
 
