@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bucium import certificates
 from bucium.keyring import Keyring
+from controller.dispatch.capsign import read_signer
 from cython_ext import ConfigError
 from lanes.keys import Mode, Role, read_key
 from lanes.planfile import Root
@@ -129,6 +130,19 @@ async def test_tls_with_client_certificates_works_both_ways(tmp_path: Path) -> N
 def test_a_server_certificate_names_hosts(ring: Keyring) -> None:
     with pytest.raises(ConfigError, match="--host"):
         ring.issue_server("broker", (), NOW_US)
+
+
+def test_a_key_for_cap_signs_and_its_certificate_is_good_for_nothing_else(ring: Keyring) -> None:
+    certificate, key = ring.issue_cap("centre-1", NOW_US).files
+    signer = read_signer(key, certificate)
+    assert signer.begins_us < NOW_US < signer.ends_us
+    found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    usage = found.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert (usage.digital_signature, usage.key_cert_sign, usage.key_agreement) == (True, False, False)
+    found.verify_directly_issued_by(x509.load_pem_x509_certificate((ring.folder / "tls" / "ca.crt").read_bytes()))
+    with pytest.raises(ConfigError, match="exists"):
+        ring.issue_cap("centre-1", NOW_US)
+    assert ("centre-1 (CAP)", signer.ends_us) in ring.certificates()
 
 
 def test_the_verbs(face: Face, tmp_path: Path) -> None:
