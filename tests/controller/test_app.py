@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from controller import app, config
+from controller.dispatch.capcheck import Fault
+from controller.dispatch.http import Client, Trust
+from controller.inbound.trust import pinned, verified
 from controller.record.verify import verify_journal
 from cython_ext import ConfigError, Level, SystemClock, topics
 from lanes import acts, control, planfile
@@ -17,7 +20,7 @@ from lanes.keys import Mode, write_key
 from lanes.orders import Ack, Order
 from lanes.reports import Stage
 from lanes.store import run_here
-from tests.kit import capkeys
+from tests.kit import capkeys, neighbour
 from tests.kit.broker import MemoryBroker, MemoryLink
 from tests.kit.control_room import CONTROLLER, GROUP, FakeNode, report_topic, until
 from tests.kit.plans import key, root, signed
@@ -210,6 +213,60 @@ async def test_strangers_are_refused_counted_and_harmless(local: config.Local) -
         refused = (await ask(local, "status"))["refused"]  # type: ignore[index]
         assert refused == {"signature": 1, "malformed": 3, "oversized": 1, "topic": 2}
         assert len(await ask(local, "alarm.list")) == 1  # type: ignore[arg-type]
+
+
+EXCHANGE = """
+[[dispatch]]
+kind = "atom"
+[listener]
+port = {port}
+[[source]]
+name = "other"
+senders = ["iasi@isu.example"]
+certificates = ["other.crt"]
+post = true
+sirens = "by-hand"
+"""
+
+
+async def test_what_it_publishes_and_takes_over_http(local: config.Local, unused_tcp_port: int) -> None:
+    """A flood here is in the feed; a warning of another centre raises an alarm in its zone, and sounds nothing."""
+    toml = local.base / "controller.toml"
+    toml.write_text(TOML + EXCHANGE.format(port=unused_tcp_port))
+    capkeys.write(local.base, capkeys.signer_of(capkeys.key_of(2)), "other")
+    local = config.load(toml)
+    broker, plan = MemoryBroker(), config.ready(local).signed
+    base = f"http://127.0.0.1:{unused_tcp_port}"
+    client = Client(base, timeout_s=10, trust=Trust(), what="test")
+
+    async def feed() -> bytes:
+        answer = await client.request("GET", "/cap/atom.xml", {}, answer_max=1 << 20)
+        assert answer.status == 200
+        return answer.body
+
+    async with listening(broker, plan) as far, running(local, broker):
+        await until(lambda: len(far.of(Kind.BEAT)) > 0)
+        assert b"<entry>" not in await feed()
+        now_us = SystemClock().wall_us()
+        area = "<circle>47.21,27.80 1</circle>"
+        theirs = neighbour.message(area=area, sent_us=now_us, expires_us=now_us + 3_600_000_000)
+        for status, data in ((403, theirs.replace(b"Extreme", b"Severe")), (200, theirs)):
+            answer = await client.request("POST", "/cap/in/other", {}, data, answer_max=1 << 10)
+            assert answer.status == status
+        [alarm] = await ask(local, "alarm.list")  # type: ignore[misc]
+        assert (alarm["level"], alarm["decision"]["reason"]) == (3, "others")
+        assert far.of(Kind.ORDER) == []
+        assert b"<entry>" not in await feed(), "theirs is theirs to publish"
+        await far.say(far.node.state())
+        await far.say(far.node.level("gauge", Level.NORMAL, Level.ALARM))
+        await until(lambda: len(far.of(Kind.ORDER)) > 0)
+        while b"<entry>" not in (found := await feed()):
+            await asyncio.sleep(0.05)
+        name = found.split(b'href="alerts/')[1].split(b'"')[0].decode()
+        answer = await client.request("GET", f"/cap/alerts/{name}", {}, answer_max=1 << 20)
+        assert not isinstance(verified(answer.body, pinned((local.base / "cap.crt",))), Fault)
+        assert b"<severity>Severe" in answer.body
+    await client.close()
 
 
 async def test_a_configuration_says_what_is_wrong(local: config.Local) -> None:
