@@ -34,7 +34,7 @@ class SilentTest:
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """One exercise's occasion. `steps`: words of docs/decisions.md, and `lead-SECONDS` for what was announced."""
+    """One exercise's occasion. `steps`: begun, ended, suspended, missed, and `lead-SECONDS` for what was announced."""
 
     exercise: str
     at_us: int

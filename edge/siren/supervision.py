@@ -27,6 +27,7 @@ class Supervision:
         self._points: dict[str, Seen] = {}
         self._turning: dict[str, Seen] = {}  # points that count only while it sounds
         self._turned: set[str] = set()  # of those, good in this activation
+        self._looked = False
         self.trouble = SirenTrouble.NOT_SEEN
         self._battery_mv = 0
         self._charge = CHARGE_UNKNOWN
@@ -51,8 +52,9 @@ class Supervision:
         """What a look has found. False: it is worse than before, and not yet believed: look again."""
         points = {name: _seen(one) for name, one in status.supervised.items() if not one.sounding}
         trouble = _trouble(status, points)
-        if not again and self._worse(points, trouble):
+        if not again and (self._worse(points, trouble) or (trouble and not self._looked)):
             return False
+        self._looked = True
         self._points, self.trouble = points, trouble
         for name, one in status.supervised.items():
             if one.sounding:
