@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cython_ext import BuciumError, SystemClock
+from cython_ext import BuciumError
+from lanes.kernelclock import KernelClock
 from lanes.link import MqttConnector
 from lanes.store import ThreadRunner
 
@@ -53,7 +54,7 @@ async def _run(ready: config.Ready) -> None:
     try:
         await app.run(
             ready,
-            clock=SystemClock(),
+            clock=KernelClock(),
             connector=MqttConnector(ready.local.config.broker),
             runner=runners["journal"],
             entropy=os.urandom,

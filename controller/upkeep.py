@@ -7,6 +7,7 @@ from typing import Final
 from cython_ext import NS_PER_S
 
 from .acting import Acting
+from .clockwatch import ClockWatch
 from .deciding import Deciding
 from .falling import Falling
 from .heeding import Heeding
@@ -30,7 +31,7 @@ HEAD_NS: Final = 60 * NS_PER_S
 HEAD_ROWS: Final = 1_000
 KEEP_TROUBLE_US: Final = 24 * 3_600_000_000
 PASSING: Final = frozenset(
-    {"ledger-new", "report-unusable", "ledger-gaps", "host-duplicate", "journal-aside", "cap-in-reference"}
+    {"ledger-new", "report-unusable", "ledger-gaps", "host-duplicate", "journal-aside", "clock-stepped", "cap-in-reference"}
 )  # said once, shown for a day
 
 
@@ -69,6 +70,7 @@ class Upkeep:
             self.drills.tick,
             self._mutes,
             self.heeding.tick,
+            ClockWatch(room).tick,
             self._silence,
             self._passing,
             self.watching.tick,

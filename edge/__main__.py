@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cython_ext import BuciumError, SystemClock
+from lanes.kernelclock import kernel_quality
 from lanes.link import MqttConnector
 from lanes.store import ThreadRunner
 
-from . import app, config, footprint, health
+from . import app, config, footprint
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +53,7 @@ async def _run(ready: config.Ready) -> None:
             runner=runner,
             entropy=os.urandom,
             stop=stop,
-            probe=health.kernel_quality,
+            probe=kernel_quality,
             spare=spare,
         )
     finally:

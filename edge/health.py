@@ -24,8 +24,6 @@ PROBE_S: Final = 10.0
 US_PER_HOUR: Final = 3_600_000_000
 RTC_DRIFT: Final = 100e-6  # a board's crystal over its temperature range; twice a DS3231's worst
 _TIME: Final = struct.Struct("<qq")  # the wall clock, and when it was last synchronised: UTC microseconds
-_STA_UNSYNC: Final = 0x40  # linux/timex.h
-_TIME_ERROR: Final = 5
 
 
 class Pulse:
@@ -152,18 +150,3 @@ async def keep_time(clock: NodeClock, path: Path, runner: Runner, troubles: Trou
 
 async def save_time(clock: NodeClock, path: Path, runner: Runner) -> None:
     await runner(write_durably, path, _TIME.pack(clock.wall_us(), clock.synced_us))
-
-
-def kernel_quality(rtc: Path = Path("/sys/class/rtc/rtc0/hctosys")) -> ClockQuality:
-    """Who vouches for the system clock: NTP (or whoever disciplines the kernel), a hardware clock, nobody."""
-    import ctypes
-
-    buffer = ctypes.create_string_buffer(
-        256
-    )  # struct timex has 208 bytes on the 64-bit boards we support; modes 0: only read
-    state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
-    max_error_us, _, status = struct.unpack_from("<qqi", buffer, 24)
-    if state not in (-1, _TIME_ERROR) and not status & _STA_UNSYNC:
-        return ClockQuality(ClockSource.NTP, max(1, min(max_error_us // 1000, 1 << 31)))
-    said = read_bytes(rtc)
-    return ClockQuality(ClockSource.RTC if said is not None and said.strip() == b"1" else ClockSource.NONE)

@@ -25,6 +25,7 @@ class Record(IntEnum):
     BORN = 1  # [journal id]: the first row
     START = 2  # [ordinal, boot, plan digest, plan version, software]: the process has started
     TICK = 3  # [slow]: what follows came of time alone; slow: the once-a-second part too
+    CLOCK = 4  # [boot, source, error ms, wall − monotonic µs]: what the wall times from here on are worth
     EVENT = 10  # [signed bytes, mode, live]: a node's event, accepted
     UNUSABLE = 11  # [signed bytes, why, node, ledger, seq]: authentic, but nothing could be made of it
     REFUSED = 12  # [why, count, detail of the last]: messages that were not ours
@@ -59,6 +60,7 @@ ASIDE: Final = frozenset(  # no decision, and none follows from it: replay takes
         Record.TOLD,
         Record.DELIVERY,
         Record.TROUBLE,
+        Record.CLOCK,
         Record.HEAD,
         Record.SNAPSHOT,
         Record.INPUT,

@@ -27,6 +27,7 @@ _ITEMS: Final[dict[Record, tuple[str, ...]]] = {
     Record.BORN: ("journal", "controller", "goes_on_from"),
     Record.START: ("ordinal", "boot", "plan", "plan_version", "software"),
     Record.TICK: ("slow",),
+    Record.CLOCK: ("boot", "source", "error_ms", "wall_less_monotonic_us"),
     Record.EVENT: ("signed", "mode", "live"),
     Record.UNUSABLE: ("signed", "why", "node", "ledger", "ledger_seq"),
     Record.REFUSED: ("why", "count", "detail"),

@@ -12,13 +12,13 @@ from edge.health import (
     Pulse,
     build_us,
     keep_time,
-    kernel_quality,
     load_time,
     notify,
     save_time,
     watchdog,
 )
 from edge.troubles import Troubles
+from lanes.kernelclock import kernel_quality
 from lanes.store import run_here
 from tests.kit.clock import START_WALL_US, ManualClock, run_virtual
 
