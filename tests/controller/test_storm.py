@@ -1,5 +1,8 @@
-"""F31, the dispatch side: a thousand alarms in one second are durable within 10 s and told within 30 s, with every receipt in the
-journal, while the loop that orders sirens stays free. `BUCIUM_STORM=5000` asks for the whole storm (by hand).
+"""F31, the dispatch side: 5,000 alarms in one second are durable within 10 s and told within 30 s, with every receipt in the
+journal, while the loop that orders sirens stays free.
+
+Here a fifth of the storm has a fifth of that time on one processor, in seconds of its own: machines are shared.
+`BUCIUM_STORM=5000` asks for the whole storm by the clock on the wall, on a quiet machine, by hand.
 """
 
 import asyncio
@@ -25,8 +28,10 @@ from tests.kit.plans import key
 from tests.kit.receivers import receiver
 from tests.kit.telling import change, plan
 
+BY_HAND = "BUCIUM_STORM" in os.environ
 ALARMS = int(os.environ.get("BUCIUM_STORM", "1000"))
-DURABLE_S, TOLD_S = 10.0, 30.0  # reliability.md F31
+DURABLE_S, TOLD_S, STORM = 10.0, 30.0, 5000  # reliability.md F31
+PATIENCE_S = TOLD_S if BY_HAND else 110.0
 
 
 def storm(clock: SystemClock) -> list[AlarmChange]:
@@ -66,21 +71,23 @@ async def test_a_storm_of_alarms_is_durable_and_told_in_time(tmp_path: Path) -> 
         loop = asyncio.get_running_loop()
         changes = storm(clock)
         began_s, cpu_s = loop.time(), time.process_time()
-        async with asyncio.timeout(TOLD_S):
+        async with asyncio.timeout(PATIENCE_S):
             async with asyncio.timeout(DURABLE_S):
                 for each in changes:
                     journal.append(Record.ALARM, [each.pack(), b""])
                 await journal.durable()  # as the controller does it: from here on no crash forgets one (teller.py)
-            durable_s = loop.time() - began_s
+            durable_s, durable_cpu_s = loop.time() - began_s, time.process_time() - cpu_s
             await asyncio.gather(*(dispatcher.tell(each) for each in changes))
             written_s = loop.time() - began_s
-            await dispatcher.settled(TOLD_S)
-            await server.until(ALARMS)
-        told_s = loop.time() - began_s
+            await dispatcher.settled(PATIENCE_S)
+            await server.until(ALARMS, PATIENCE_S)
+        told_s, told_cpu_s = loop.time() - began_s, time.process_time() - cpu_s
         lag.cancel()
         worst_ms, mean_ms = await lag
         print(f"{ALARMS} alarms: durable {durable_s:.2f} s, written {written_s:.2f} s, told {told_s:.2f} s")
-        print(f"loop late {mean_ms:.1f} ms mean, {worst_ms:.0f} ms worst; {time.process_time() - cpu_s:.1f} s of CPU")
+        print(f"loop late {mean_ms:.1f} ms mean, {worst_ms:.0f} ms worst; {told_cpu_s:.1f} s of CPU")
+        assert durable_cpu_s <= DURABLE_S * ALARMS / STORM
+        assert told_cpu_s <= TOLD_S * ALARMS / STORM
         feed = next(channel for channel in channels if isinstance(channel, Feed))
         assert {b"<identifier>" + identifier_of(each).encode() for each in changes} == {
             posted.body[posted.body.index(b"<identifier>") : posted.body.index(b"</identifier>")]
