@@ -26,7 +26,7 @@ from .notices import STAND_INS_MAX, NoticeKind, SirenNotice
 from .ordering import Ordering
 from .policy import Move
 from .record.records import Record
-from .room import POLICY, Room
+from .room import CALENDAR, POLICY, Room
 
 RETRY_NS: Final = 3 * NS_PER_S  # a driver has tried three times by itself; a busy siren or disk is given a moment
 SPARE_US: Final = 1_000_000  # an order that ends within this is not sent any more
@@ -130,6 +130,8 @@ class Falling:
     def _order(self, activation: Activation, errand: Errand, siren: str) -> bool:
         """Order `siren` to do what `errand` should have done; False when nothing allows it any more."""
         order, room = errand.order, self._room
+        if not order.approvals and not order.evidence:
+            return False  # an exercise of the plan: it is for its own sirens
         core, evidence, not_after_us = order.core, order.evidence, errand.not_after_us
         if not self._alive(errand):
             fresh = self._fresh(activation)
@@ -214,15 +216,20 @@ class Falling:
 
 def settings_of(plan: Plan, activation: Activation) -> FallBack:
     """What the plan says of failures in this activation: the policy that ordered it; by people, the most that any policy of
-    its zones says which names the pattern (failing that, any of them).
+    its zones says which names the pattern (failing that, any of them). An exercise of the calendar is no more than the plan
+    names: it is told, and nothing sounds in a failed siren's place.
     """
+    if activation.by == CALENDAR:
+        return FallBack(answer_s=60, retries=0, neighbours=0, tell=True)
     if activation.alarm and activation.by == POLICY:
         where = AlarmId.parse(activation.alarm)
         policy = plan.policy(where.zone, where.hazard, activation.level)
         return policy.fall_back if policy else FallBack.usual()
     core = activation.core
     here = [policy for policy in plan.policies if policy.zone in core.zones]
-    asked = [p.fall_back for p in here if p.pattern == core.pattern] or [p.fall_back for p in here] or [FallBack.usual()]
+    asked = (
+        [p.fall_back for p in here if p.pattern == core.pattern] or [p.fall_back for p in here] or [FallBack.usual()]
+    )
     return FallBack.model_validate(
         {
             "answer_s": min(each.answer_s for each in asked),

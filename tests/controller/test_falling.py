@@ -140,7 +140,7 @@ def test_a_node_that_says_nothing(tmp_path: Path) -> None:
     assert len([n for n in notices(control) if n.siren == "s1"]) == 1, "told once"
 
 
-@pytest.mark.parametrize("why", ["evidence-old", "plan", "unsupported"])
+@pytest.mark.parametrize("why", ["evidence-old", "pattern", "unsupported"])
 def test_a_node_that_refuses(tmp_path: Path, why: str) -> None:
     control = room(tmp_path, town())
     node, _, data = order(control)
