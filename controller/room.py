@@ -40,6 +40,7 @@ SOFTWARE: Final = "bucium 0.1"
 SNAPSHOT_ROWS: Final = 3_000  # replayed at start in some 0.4 ms each on a busy small machine: about a second
 ORDINAL_SHIFT: Final = 32  # counters of one process start: 4 · 10^9 messages
 POLICY: Final = "policy"
+CALENDAR: Final = "calendar"
 BARRED: Final = frozenset({"vetoed", "stopped"})  # reasons of decisions that bind later ones
 
 

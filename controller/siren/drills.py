@@ -24,14 +24,13 @@ from ..drillnotice import DrillKind, DrillNotice
 from ..ordering import Ordering
 from ..policy import sirens_of
 from ..record.records import Record
-from ..room import Room
+from ..room import CALENDAR, Room
 from ..schedule import Drill
 from .occasions import Occasions
 from .watching import endangered, may_sign
 
 BEGIN_US: Final = 120_000_000
 AFTER_US: Final = 10_000_000  # after the pattern's end: the last receipts
-BY: Final = "calendar"
 BEGUN: Final = "begun"
 OVER: Final = ("ended", "suspended", "missed")
 S_US: Final = 1_000_000
@@ -105,7 +104,7 @@ class Drills:
             core = self._ordering.core(
                 incident, exercise.zones, exercise.pattern, Mode.EXERCISE, self._length_s(exercise)
             )
-            self._ordering.send(number, Action.START, siren.id, core, heads=("", Level.NORMAL, BY))
+            self._ordering.send(number, Action.START, siren.id, core, heads=("", Level.NORMAL, CALENDAR))
         self._tell(DrillKind.BEGUN, drill, exercise, now_us)
 
     def _watch(self, exercise: Exercise, drill: Drill, now_us: int) -> None:
@@ -123,7 +122,7 @@ class Drills:
         number = self._room.journal.seq + 1
         for siren in sirens:
             core = self._ordering.core(incident, siren.zones[:ZONES_MAX], "", Mode.EXERCISE, 0, 0)
-            self._ordering.send(number, Action.STOP, siren.id, core, heads=("", Level.NORMAL, BY))
+            self._ordering.send(number, Action.STOP, siren.id, core, heads=("", Level.NORMAL, CALENDAR))
 
     def _sirens(self, exercise: Exercise) -> tuple[Siren, ...]:
         pattern = self._room.plan.pattern(exercise.pattern)

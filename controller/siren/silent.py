@@ -20,12 +20,11 @@ from lanes.reports import Stage
 from ..activation import Result
 from ..ordering import Ordering
 from ..record.records import Record
-from ..room import Room
+from ..room import CALENDAR, Room
 from ..schedule import SilentTest
 from .occasions import Occasions
 from .watching import endangered, may_sign, orderable
 
-BY: Final = "calendar"
 APART_US: Final = 30_000_000  # between two sirens of a zone: a silent test takes seconds, its order lives 60 s
 LATE_US: Final = 3_600_000_000  # a test that could not be made for so long is Trouble
 DAY_US: Final = 86_400_000_000
@@ -94,7 +93,7 @@ class SilentTests:
             number = room.journal.seq + 1
             self._keep(replace(known, due_us=due_us, result=Result.PENDING, why=""))
             core = self._ordering.core(ALL, siren.zones[:ZONES_MAX], "", Mode.TEST, 0)
-            self._ordering.send(number, Action.SILENT_TEST, siren.id, core, heads=("", Level.NORMAL, BY))
+            self._ordering.send(number, Action.SILENT_TEST, siren.id, core, heads=("", Level.NORMAL, CALENDAR))
         elif late_us > LATE_US:
             room.trouble(OVERDUE, siren.id, True)
 

@@ -286,6 +286,8 @@ class _Start:
 
     def _by_calendar(self, siren: Siren, pattern: Pattern) -> Verdict:
         core, view = self.opened.order.core, self.standing.view
+        if set(core.zones).isdisjoint(siren.zones):  # a siren in reserve stands in for nobody in an exercise
+            return self._refuse(Why.CALENDAR, siren, "this siren warns these zones only in reserve")
         if why := exercise.why_not(core, self.standing, self.moment):
             return self._refuse(Why.CALENDAR, siren, why)
         if view.hold(siren.id, core.incident, core.mode, self.moment.monotonic_ns):

@@ -287,6 +287,17 @@ def test_its_orders_rest_on_the_plan_alone(tmp_path: Path) -> None:
     assert order.core.max_s <= 121
 
 
+def test_a_siren_that_fails_in_an_exercise_is_told_and_nothing_takes_its_place(tmp_path: Path) -> None:
+    town = drill_town(tmp_path)
+    town.go(605, answer=(Stage.FAILED, "driver"))
+    town.go(100, answer=(Stage.FAILED, "driver"))
+    assert town.log == STARTS
+    assert ("siren-failed", "s1") in town.codes()
+    assert [kind for kind, _ in kinds(town)][-2:] == [DrillKind.ANNOUNCED, DrillKind.BEGUN]
+    town.go(60)
+    assert (town.told[-1].kind, town.told[-1].passed, town.told[-1].total) == (DrillKind.ENDED, 0, 2)
+
+
 def test_it_does_not_begin_while_a_live_alarm_is_active(tmp_path: Path) -> None:
     town = drill_town(tmp_path)
     town.raised()
