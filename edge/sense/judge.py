@@ -28,6 +28,7 @@ SNAPSHOT_S: Final = 60.0  # what a power cut may cost of running delays; an SD c
 SNAPSHOT_SOON_S: Final = 1.0  # after a transition, so that a held Level survives
 TOGETHER_MAX: Final = 64  # transitions of one group commit
 WAITING_MAX: Final = 4096  # transitions that wait for the disk; beyond it sampling waits too
+COMMIT_NS: Final = 2 * NS_PER_S  # a commit takes less, but on a disk that hangs
 
 
 class Judge:
@@ -132,16 +133,22 @@ class Judge:
         return any(self._panel.level(index) for index in range(len(self.ids)))
 
     def states(self, ledger: bytes) -> list[PointState]:
-        """Every point and vote that is not normal. A raise that stands in another ledger than `ledger` has seq 0."""
+        """Every point and vote that is not normal. A raise that stands in another ledger than `ledger` has seq 0.
+
+        A Level whose raise is just being made durable is not told: as evidence it would have no name. A disk that hangs longer
+        keeps nobody from hearing of a danger.
+        """
         now_ns = self._clock.monotonic_ns()
         found = []
         for index, place in enumerate(self._places):
             level, trouble = self._panel.level(index), self._panel.trouble(index)
+            key = self._raised.get(self.ids[index])
+            since_ns = self._panel.explain(index, now_ns).since_ns
+            if key is None and now_ns - since_ns < COMMIT_NS:
+                level = Level.NORMAL
             if not level and not trouble:
                 continue
-            key = self._raised.get(self.ids[index])
             seq = key.seq if key is not None and key.ledger == ledger else 0
-            since_ns = self._panel.explain(index, now_ns).since_ns
             found.append(PointState(place, level, trouble, seq, max(0, now_ns - since_ns) // 1_000_000))
         return found
 

@@ -85,6 +85,24 @@ def test_a_transition_is_durable_before_the_reflex_hears_of_it(tmp_path):
     assert ("reflex 1", Level.ALARM) in raised
 
 
+def test_a_level_is_stated_once_its_raise_is_durable_or_the_disk_hangs(tmp_path):
+    async def scenario(rig):
+        def stated():
+            return [(row.level, row.raise_seq) for row in rig.judge.states(LEDGER)]
+
+        rig.disk.clear()
+        await rig.sample(LEVEL, 3.5)
+        await asyncio.sleep(0.1)
+        assert stated() == []
+        await asyncio.sleep(3.0)
+        assert stated() == [(Level.ALARM, 0)]
+        rig.disk.set()
+        await asyncio.sleep(0.1)
+        assert stated() == [(Level.ALARM, 1)]
+
+    play(tmp_path, scenario)
+
+
 def test_a_point_that_falls_silent_is_trouble_by_time_alone(tmp_path):
     async def scenario(rig):
         await rig.sample(LEVEL, 1.0)
