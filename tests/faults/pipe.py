@@ -38,8 +38,12 @@ class Pipe:
         self.bits_per_s = 0  # 0: as fast as it goes
         self.carried = 0
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def start(self, host: str = "127.0.0.1", inside: socket.socket | None = None) -> None:
+        """Listen at `host`, or with a socket that listens already."""
+        if inside is not None:
+            self._server = await asyncio.start_server(self._serve, sock=inside)
+        else:
+            self._server = await asyncio.start_server(self._serve, host, 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

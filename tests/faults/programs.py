@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,20 +16,23 @@ TAIL_BYTES: Final = 1000
 
 
 class Program:
-    """`start` again and again. `words` are the command's; `preamble` is Python that runs before it (planted bugs)."""
+    """`start` again and again. `words` are the command's; `preamble` is Python that runs before it (planted bugs); `prefix` a
+    command in which it runs.
+    """
 
-    def __init__(self, name: str, words: list[str], log: Path, preamble: str = "") -> None:
+    def __init__(self, name: str, words: list[str], log: Path, preamble: str = "", prefix: Sequence[str] = ()) -> None:
         self.name = name
         self.log = log
         self.preamble = preamble
         self.peak_kib = 0
         self.starts = 0
         self._words = words
+        self._prefix = [*prefix]
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         run = f"import sys\n{self.preamble}\nfrom bucium.__main__ import main\nsys.exit(main({self._words!r}))"
-        argv = [sys.executable, "-c", run]
+        argv = [*self._prefix, sys.executable, "-c", run]
         if guard := shutil.which("setpriv"):  # nothing outlives the campaign, however that ends
             argv = [guard, "--pdeathsig", "KILL", "--", *argv]
         with self.log.open("ab") as log:

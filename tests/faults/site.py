@@ -19,6 +19,7 @@ from lanes.settings import parse
 from tests.kit.clock import START_WALL_US
 from tests.kit.plans import PEOPLE, key, key_entry
 
+LOOPBACK: Final = "127.0.0.1"
 GROUP: Final = "prut"
 CENTRE: Final = "iasi"
 NODES: Final = ("bridge", "quay")
@@ -90,7 +91,7 @@ exercise = "keys/{node}.exercise.pem"
 test = "keys/{node}.test.pem"
 
 [broker]
-host = "127.0.0.1"
+host = "{host}"
 port = {broker}
 
 [telemetry]
@@ -227,8 +228,8 @@ def lay_out(site: Site) -> None:
     secret.write_bytes(b"whsec_" + base64.b64encode(b"." * 32) + b"\n")
 
 
-def write_node(site: Site, node: str, *, broker: int, modbus: int) -> None:
-    """node.toml: the broker is reached by this port, the devices by that."""
+def write_node(site: Site, node: str, *, broker: int, modbus: int, host: str = LOOPBACK) -> None:
+    """node.toml: the broker is reached at this host and port, the devices at that port of loopback."""
     text = _NODE_TOML.format(
         node=node,
         data=site.data(node),
@@ -236,6 +237,7 @@ def write_node(site: Site, node: str, *, broker: int, modbus: int) -> None:
         centre=CENTRE,
         broker=broker,
         modbus=modbus,
+        host=host,
     )
     site.config(node).write_text(text)
 

@@ -15,7 +15,9 @@ from lanes.acts import ResetAlarm
 from lanes.control import ask
 from lanes.identity import AlarmId
 from tests.kit.brokers import RealBroker
+from tests.kit.narrow import Narrow
 from tests.kit.receivers import Receiver
+from tests.kit.tap import Packet
 
 from . import site
 from .disks import Disk
@@ -50,7 +52,9 @@ class World:
         broker: str = "embedded",
         disk: Callable[[Path], Disk] = Disk,
         preambles: dict[str, str] | None = None,
+        narrow: dict[str, Narrow] | None = None,
     ) -> None:
+        """`preambles`: Python that runs before a program; `narrow`: nodes that stand behind a narrow line of the kernel's."""
         self.name = name
         self.site = Site(folder, sockets)
         self.seen = Seen()
@@ -58,13 +62,16 @@ class World:
         self.broker = RealBroker(broker, folder / "broker")
         self.disks = {program: disk(self.site.data(program)) for program in (*NODES, CENTRE)}
         self.pipes: dict[str, Pipe] = {}
+        self.fields: dict[str, Pipe] = {}  # to the devices of nodes behind a narrow line
         self.programs: dict[str, Program] = {}
         self.crashes: dict[str, int] = dict.fromkeys((*NODES, CENTRE), 0)  # ends that nobody had ordered
         self.imposed: list[tuple[str, int, int]] = []  # (who could do nothing, since, until): not the product's time
         self.spoilt: dict[str, str] = {}  # program → what was done to its disk
         self._news: list[tuple[int, str, int]] = []  # what the dispatch centre was told: when, whose zone, how bad
         self._held: set[str] = set()  # programs that nobody restarts just now
+        self.listeners: list[Callable[[str, Packet], None]] = []  # told of each packet on the line of a program
         self._preambles = preambles or {}
+        self._narrow = narrow or {}
         self._person: Person | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._simulation: Simulation | None = None
@@ -82,19 +89,32 @@ class World:
         await self._simulation.__aenter__()
         self._simulation.record.watch(self.seen.entry)
         for program in (CENTRE, *NODES):
-            self.pipes[program] = Pipe(self.broker.port, lambda packet, name=program: self.seen.packet(name, packet))
-            await self.pipes[program].start()
+            self.pipes[program] = Pipe(self.broker.port, lambda packet, name=program: self._packet(name, packet))
+            await self.pipes[program].start(self._host(program))
         site.write_controller(self.site, broker=self.pipes[CENTRE].port, url=self.receiver.url)
         for node in NODES:
             modbus = int(self._simulation.endpoint(node)["port"])
-            site.write_node(self.site, node, broker=self.pipes[node].port, modbus=modbus)
+            if node in self._narrow:
+                self.fields[node] = Pipe(modbus, lambda packet: None)
+                await self.fields[node].start(inside=self._narrow[node].listen())
+                modbus = self.fields[node].port
+            site.write_node(self.site, node, broker=self.pipes[node].port, modbus=modbus, host=self._host(node))
         for name in (CENTRE, *NODES):
             words = ["controller" if name == CENTRE else "edge", "run", "--config", str(self.site.config(name))]
             log = self.site.folder / f"{name}.log"
-            self.programs[name] = Program(name, words, log, self._preambles.get(name, ""))
+            prefix = self._narrow[name].prefix if name in self._narrow else ()
+            self.programs[name] = Program(name, words, log, self._preambles.get(name, ""), prefix)
             await self.programs[name].start()
         self._tasks = [asyncio.create_task(work) for work in (self._keep_up(), self._weigh(), self._read_posts())]
         await self.calm()
+
+    def _host(self, program: str) -> str:
+        return self._narrow[program].host if program in self._narrow else site.LOOPBACK
+
+    def _packet(self, program: str, packet: Packet) -> None:
+        self.seen.packet(program, packet)
+        for listener in self.listeners:
+            listener(program, packet)
 
     async def stop(self) -> None:
         """End everything in order; what is on the disks can then be read until `unmount`."""
@@ -105,7 +125,7 @@ class World:
             if name in self.programs:
                 self.programs[name].signal(signal.SIGCONT)
                 await self.programs[name].stop()
-        for pipe in self.pipes.values():
+        for pipe in (*self.pipes.values(), *self.fields.values()):
             await pipe.stop()
         if self._simulation is not None:
             await self._simulation.__aexit__(None, None, None)
