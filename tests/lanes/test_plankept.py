@@ -65,3 +65,24 @@ def test_a_damaged_copy_is_no_reason_to_stop(deliver, tmp_path):
     (tmp_path / plankept.NAME).write_bytes(b"damaged")
     assert deliver(version(1)).signed == version(1)
     assert planfile.read(tmp_path / plankept.NAME) == version(1)
+
+
+def test_a_plan_that_came_while_the_service_ran_is_no_trouble_until_the_file_is_touched(deliver, tmp_path):
+    deliver(version(2))
+    plankept.adopt(version(4), tmp_path, tmp_path / "plan.cbor")
+    assert plankept.before(tmp_path) == version(2)
+    again = plankept.choose(tmp_path / "plan.cbor", tmp_path, plans.root())
+    assert (again.signed, again.refused) == (version(4), "")
+    back = deliver(version(3))
+    assert back.signed == version(4)
+    assert "older than version 4" in back.refused
+    assert deliver(version(5)).refused == ""
+    assert plankept.before(tmp_path) == version(4)
+
+
+def test_what_stood_before_is_not_known_when_its_copy_is_damaged(deliver, tmp_path):
+    deliver(version(2))
+    assert plankept.before(tmp_path) is None
+    deliver(version(3))
+    (tmp_path / plankept.BEFORE).write_bytes(b"damaged")
+    assert plankept.before(tmp_path) is None
