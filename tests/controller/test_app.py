@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,17 @@ async def test_what_it_publishes_and_takes_over_http(local: config.Local, unused
         assert not isinstance(verified(answer.body, pinned((local.base / "cap.crt",))), Fault)
         assert b"<severity>Severe" in answer.body
     await client.close()
+
+
+async def test_a_certificate_that_is_about_to_end_is_told(local: config.Local) -> None:
+    now = datetime.now(UTC)
+    ending = capkeys.certificate_of(capkeys.key_of(1), "centre", now - timedelta(days=1), now + timedelta(days=29))
+    capkeys.write(local.base, capkeys.signer_of(capkeys.key_of(1), ending))
+    async with running(local, MemoryBroker()):
+        while not (local.at(local.config.controller.socket)).exists():
+            await asyncio.sleep(0.05)
+        status = await ask(local, "status")
+        assert ("cap-certificate", "cap") in {(each["code"], each["subject"]) for each in status["troubles"]}  # type: ignore[index]
 
 
 async def test_a_configuration_says_what_is_wrong(local: config.Local) -> None:

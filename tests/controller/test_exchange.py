@@ -23,7 +23,7 @@ from cython_ext import Hazard, Level
 from lanes.keys import Mode
 from lanes.store import run_here
 from tests.kit import capkeys, neighbour
-from tests.kit.clock import START_WALL_US
+from tests.kit.clock import START_WALL_US, ManualClock
 from tests.kit.control_room import ControlRoom
 from tests.kit.telling import change, plan
 
@@ -346,3 +346,37 @@ def test_the_sources_of_a_configuration_are_read(tmp_path: Path) -> None:
     found = sources_of([source(pinned)])
     assert isinstance(found["galati"], Source)
     assert found["galati"].pins[0].ends_us == round(capkeys.ENDS.timestamp() * 1e6)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/cap/atom.xml", 200),
+        ("HEAD", "/cap/atom.xml", 200),
+        ("GET", "/cap/atom.xml?page=1", 200),
+        ("GET", "/cap/atom.xml?page=2", 404),
+        ("GET", "/cap/atom.xml?page=0", 404),
+        ("GET", "/cap/atom.xml?x", 404),
+        ("POST", "/cap/atom.xml", 405),
+        ("DELETE", "/cap/alerts/x.xml", 405),
+        ("GET", "/cap/alerts/x.xml", 404),
+        ("GET", "/cap/alerts/..%2f..%2fjournal.db", 404),
+        ("GET", "/cap/alerts/%00.xml", 404),
+        ("GET", "/", 404),
+        ("GET", "/cap/in/galati", 405),
+        ("POST", "/cap/in/galati/", 404),
+        ("POST", "/cap/in/GALATI", 404),
+    ],
+)
+async def test_the_door_opens_for_what_it_is_for(tmp_path: Path, method: str, path: str, status: int) -> None:
+    async def take(_name: str, _data: bytes, _peer: str) -> tuple[int, str]:
+        return 200, "raised"
+
+    feed = Feed(
+        AtomSettings(kind="atom"), path=tmp_path / "feed.db", sender=SENDER, clock=ManualClock(), runner=run_here
+    )
+    where, _, query = path.partition("?")
+    reply = await Door(feed, take)(Request(method, where, query, {}, "127.0.0.1"))
+    assert reply.status == status
+    assert (await Door(None, None)(Request(method, where, query, {}, "127.0.0.1"))).status == 404
+    await feed.close()
