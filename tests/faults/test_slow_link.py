@@ -32,7 +32,9 @@ POINTS = (
 )
 EVENTS = 10  # changes of Level while cut: one a minute
 PROMISED_S = 1.0
-ROUNDS = 4
+ROUNDS = 5
+PIECE_BYTES = 120  # of a piece of the past; a live sample of the one gauge has 29
+SOON = "from edge.telemetry import backlog\nbacklog.CLOCK_WAIT_S = 3.0"  # nobody vouches for this machine's clock
 
 
 def fill(folder: Path) -> int:
@@ -56,16 +58,15 @@ class Eye:
 
     def __init__(self) -> None:
         self.connected_ns = 0
-        self.telemetry_bytes = 0
-        self.seen_ns: dict[tuple[bytes, int], int] = {}
+        self.pieces = 0  # of the backlog
 
     def __call__(self, program: str, packet: Packet) -> None:
         if program != NODE:
             return
-        if packet.kind == "CONNACK" and packet.client == f"{NODE}.alarm":
+        if packet.kind == "CONNACK" and packet.client != NODE:  # the alarm lane's client has a name of its own
             self.connected_ns = now_ns()
-        elif packet.kind == "PUBLISH" and packet.up and packet.client == NODE:
-            self.telemetry_bytes += len(packet.payload)
+        elif "DDATA" in packet.topic and len(packet.payload) >= PIECE_BYTES:
+            self.pieces += 1
 
 
 def raised(world: World, level: int, after_ns: int) -> int:
@@ -100,11 +101,10 @@ async def measure(world: World, line: Narrow, eye: Eye) -> tuple[float, list[flo
     first_s = (raised(world, 3, began_ns) - eye.connected_ns) / NS
     later = []
     for _ in range(ROUNDS):
-        before = eye.telemetry_bytes
         world.set_water(NODE, site.LOW_M)
         await world.until("calm water", lambda: world.seen.level(NODE) == 0, 60)
-        await asyncio.sleep(5.0)
-        assert eye.telemetry_bytes > before, "the backlog does not drain: nothing stood in the alarm's way"
+        before = eye.pieces
+        await world.until("a draining backlog", lambda before=before: eye.pieces > before + 2, 60)
         at_ns = now_ns()
         world.set_water(NODE, site.PEAKS_M[1])
         await world.until("the next alarm", lambda at_ns=at_ns: raised(world, 1, at_ns) > 0, 60)
@@ -118,7 +118,7 @@ def test_a_new_alarm_overtakes_ten_minutes_of_backlog(tmp_path: Path, tmp_path_f
     sockets = tmp_path_factory.mktemp("s")
 
     async def main(line: Narrow) -> tuple[float, list[float]]:
-        world = World("slow", tmp_path, sockets, narrow={NODE: line})
+        world = World("slow", tmp_path, sockets, narrow={NODE: line}, preambles={NODE: SOON})
         try:
             return await measure(world, line, Eye())
         finally:
