@@ -18,13 +18,13 @@ from lanes.envelope import BOOT_BYTES, Envelope, Kind, seal
 from lanes.keys import Mode, SigningKey
 from lanes.orders import Action
 from lanes.planfile import SignedPlan
-from lanes.population import Cell
 
 from . import drillnotice
 from .alarm.book import Book, Moved
 from .alarm.changes import AlarmChange
 from .alarm.record import Alarm
 from .approvals import Requests
+from .coverage import ZoneCover
 from .drillnotice import DrillNotice
 from .fold import Fold
 from .inbound.warnings import Warnings
@@ -114,8 +114,7 @@ class Room:
         self.ordered: dict[bytes, Level] = {}  # incident → the Level that policy has ordered for
         self.used: dict[bytes, int] = {}  # acts and approvals that have counted → their not-after
         self.schedule = Schedule()
-        self.cells: Mapping[str, tuple[Cell, ...]] = {}  # by zone: where people live, of the files that the plan names
-        self.cells_new = True
+        self.covers: tuple[bytes, Mapping[str, ZoneCover]] = b"", {}  # of the plan with this digest, files read (people.py)
         self.untold: dict[int, Tellable] = {}  # journal row → not yet in dispatch's outbox
         self.outgoing: deque[Outgoing] = deque()
         self.notify: Callable[[], None] = lambda: None

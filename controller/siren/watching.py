@@ -4,7 +4,7 @@ A siren counts only on the signed word of its node, given since this program beg
 supervision. What its node says of its parts goes through the one table of lanes/readiness.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cython_ext import NS_PER_S, Level
@@ -73,12 +73,14 @@ class Watching:
             self._room.trouble(code, siren, code in codes)
         self._said[siren] = codes
 
-    def covers(self) -> dict[str, ZoneCover]:
-        """Each zone whose people are known."""
+    def covers(self) -> Mapping[str, ZoneCover]:
+        """Each zone whose people are known; until their files are read (people.py) those whose people stand in the plan."""
         room = self._room
-        if room.signed.digest != self._digest or room.cells_new:
-            self._digest, room.cells_new = room.signed.digest, False
-            self._covers = covers(room.plan, room.cells)
+        digest, found = room.covers
+        if digest == room.signed.digest:
+            return found
+        if room.signed.digest != self._digest:
+            self._digest, self._covers = room.signed.digest, covers(room.plan, {})
         return self._covers
 
     def now(self, cover: ZoneCover) -> Covered:

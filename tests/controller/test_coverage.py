@@ -1,5 +1,6 @@
 """People within earshot: exact over the cells, nobody counted twice, and what is not known is said."""
 
+import asyncio
 import hashlib
 from math import cos, isclose, radians
 from pathlib import Path
@@ -9,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.coverage import EARTH_M, ZoneCover, covers, distance_m, radius_of
-from controller.siren.people import read_people
+from controller.siren.people import People, read_people
 from lanes.plan import Plan, Siren, Zone
+from lanes.planfile import build
 from lanes.population import Cell
 from lanes.settings import parse
+from lanes.store import run_here
+from tests.kit.clock import run_virtual
 
 BASE = 'version = 1\nroot = "DEMO"\ngroup = "g"\ncontroller = "c"\n'
 ORIGIN = (47.20, 27.80)
@@ -147,3 +151,40 @@ def test_people_in_the_plan_need_no_file() -> None:
     plan = parse(BASE + '[[zone]]\nid = "z"\npeople = [[47.2, 27.8, 5], [47.3, 27.8, 6]]\n', Plan)
     assert covers(plan, {})["z"].total == 11
     assert isinstance(plan.zones[0], Zone)
+
+
+def test_the_running_plans_files_are_read_and_may_be_put_right(tmp_path: Path) -> None:
+    """Trouble while a file is not right; another plan, or the right file within a minute, ends it."""
+    room = _Room(with_file(hashlib.sha256(GRID).hexdigest()))
+
+    async def main() -> None:
+        task = asyncio.create_task(People(room, tmp_path, run_here).run())  # type: ignore[arg-type]
+        await asyncio.sleep(1)
+        assert room.codes == {"people-unknown z": True}
+        assert room.covers == (room.signed.digest, {})
+        (tmp_path / "grid.csv").write_bytes(GRID)
+        await asyncio.sleep(61)
+        assert room.codes == {"people-unknown z": False}
+        assert room.covers[1]["z"].total == 100  # type: ignore[index]
+        room.run(with_file("0" * 64))
+        await asyncio.sleep(6)
+        assert room.codes == {"people-unknown z": True}
+        assert room.covers == (room.signed.digest, {}), "nothing of the former plan is left"
+        task.cancel()
+
+    run_virtual(main())
+
+
+class _Room:
+    """What People asks of a room."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.covers: tuple[bytes, object] = (b"", {})
+        self.codes: dict[str, bool] = {}
+        self.run(plan)
+
+    def run(self, plan: Plan) -> None:
+        self.plan, self.signed = plan, build(plan)
+
+    def trouble(self, code: str, subject: str, on: bool) -> None:
+        self.codes[f"{code} {subject}"] = on
