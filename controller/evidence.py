@@ -28,7 +28,7 @@ class Piece:
 class Pool:
     """The newest piece of each point or vote; and, beside a state report, the newest raise.
 
-    A state report counts points in the order of its plan, so that a node with another one cannot read it; an event names its point.
+    A state report counts points in the order of its plan, so a node with another one cannot read it; an event names its point.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -226,7 +226,7 @@ class _Node:
         )
         self._telemetry = Telemetry(
             ready,
-            self._sources,
+            [source.binding for source in self._sources],
             data=self._data,
             boot=self._boot,
             clock=clock,
@@ -307,7 +307,7 @@ class _Node:
         self._sirens.replan(signed)
         self._reflex.replan(signed)
         self._sampler.replan(found)
-        self._telemetry.replan(signed.plan, found)
+        self._telemetry.replan(signed.plan, [source.binding for source in found])
         self._lane.replan(signed)
         log.info("plan.changed version=%d sha256=%s", signed.plan.version, signed.digest.hex())
 

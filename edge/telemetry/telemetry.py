@@ -14,8 +14,7 @@ from lanes.plan import Plan
 from lanes.sparkplug import BDSEQ_COUNT, NodeMetric
 from lanes.store import Runner
 
-from ..config import Ready
-from ..sense.sampler import Source
+from ..config import PointBinding, Ready
 from ..troubles import Troubles
 from .births import BirthTable, PointMetric
 from .forward import Forward
@@ -34,7 +33,7 @@ class Telemetry:
     def __init__(
         self,
         ready: Ready,
-        found: list[Source],
+        found: list[PointBinding],
         *,
         data: Path,
         boot: bytes,
@@ -84,7 +83,7 @@ class Telemetry:
         """A device answers again, or no longer."""
         (self._uplink.device_online if there else self._uplink.device_lost)(device)
 
-    def replan(self, plan: Plan, found: list[Source]) -> None:
+    def replan(self, plan: Plan, found: list[PointBinding]) -> None:
         """Another plan, which gives these points to the node."""
         self._uplink.replan(_births(plan, found))
         self._tell()
@@ -118,9 +117,9 @@ class Telemetry:
             self._forward.tell()
 
 
-def _births(plan: Plan, found: list[Source]) -> BirthTable:
+def _births(plan: Plan, found: list[PointBinding]) -> BirthTable:
     units = {point.id: point.unit for point in plan.points}
-    return BirthTable([PointMetric(s.binding.id, s.binding.device, unit=units[s.binding.id]) for s in found])
+    return BirthTable([PointMetric(each.id, each.device, unit=units[each.id]) for each in found])
 
 
 class _BdSeq:

@@ -1,4 +1,4 @@
-"""Another plan comes over the alarm lane to a node that runs: nothing of its state is lost, and what does not fit changes nothing."""
+"""Another plan comes over the alarm lane to a node that runs: nothing of its state is lost; what does not fit changes nothing."""
 
 import asyncio
 
