@@ -173,8 +173,9 @@ async def run(
     base = Path(tempfile.mkdtemp(prefix="bf-"))  # short: sockets stand in it
     try:
         async with asyncio.TaskGroup() as group:
+            how = _Manner(seed, folder, preambles, moment, tell)
             for lane in lanes:
-                group.create_task(_lane(lane, _Manner(seed, folder, preambles, moment, tell), base, outcome))
+                group.create_task(_lane(lane, how, base, outcome))
     finally:
         shutil.rmtree(base, ignore_errors=True)
     return outcome
@@ -189,6 +190,7 @@ class _Manner:
     preambles: dict[str, str] | None
     moment: str
     tell: Callable[[str], None]
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # worlds start one after another
 
 
 async def _lane(lane: Lane, how: _Manner, base: Path, outcome: Outcome) -> None:
@@ -198,7 +200,8 @@ async def _lane(lane: Lane, how: _Manner, base: Path, outcome: Outcome) -> None:
     world = World(lane.name, folder, sockets, broker=lane.broker, disk=DISK_OF[lane.disk], preambles=how.preambles)
     try:
         try:
-            await world.start()
+            async with how.turn:
+                await world.start()
             for number, kind in lane.runs:
                 began_ns = now_ns()
                 played = await play(world, kind, Random(f"{how.seed}/{number}/{kind}"), how.moment)

@@ -30,6 +30,7 @@ RESTART_S: Final = 1.0  # systemd's RestartSec of our units is no longer
 LOOK_S: Final = 0.05
 WEIGH_S: Final = 0.5
 CALM_S: Final = 60.0
+START_S: Final = 180.0  # of three programs on a machine that has much else to do
 STEADY_S: Final = 0.5  # calm for so long
 PEOPLE_S: Final = 30.0
 NEWS: Final = re.compile(rb"<msgType>(?:Alert|Update)</msgType>.*?<severity>(\w+)</severity>", re.DOTALL)
@@ -106,7 +107,7 @@ class World:
             self.programs[name] = Program(name, words, log, self._preambles.get(name, ""), prefix)
             await self.programs[name].start()
         self._tasks = [asyncio.create_task(work) for work in (self._keep_up(), self._weigh(), self._read_posts())]
-        await self.calm()
+        await self.calm(START_S)
 
     def _host(self, program: str) -> str:
         return self._narrow[program].host if program in self._narrow else site.LOOPBACK
@@ -197,12 +198,12 @@ class World:
                 raise WorldError(f"{self.name}: {what} did not come true in {seconds:g} s{self._state()}")
             await asyncio.sleep(LOOK_S)
 
-    async def calm(self) -> None:
+    async def calm(self, seconds: float = CALM_S) -> None:
         """Everything runs, no water, no sound, nothing owed; and people have looked at every alarm."""
         for node in NODES:
             self.set_water(node, site.LOW_M)
         since_ns = now_ns()
-        await self.until("calm", lambda: self._quiet(since_ns), CALM_S)
+        await self.until("calm", lambda: self._quiet(since_ns), seconds)
         await self._tend()
 
     def _quiet(self, since_ns: int) -> bool:
