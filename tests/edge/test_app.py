@@ -21,6 +21,7 @@ from tests.kit.whole_node import LIMIT_S, site
 async def test_a_rising_river_reaches_the_controller_with_its_level(tmp_path):
     async with site(tmp_path) as it:
         it.start()
+        it.permit(900)
         await it.until(lambda: it.far.events)
         assert isinstance(it.far.events[0].data, BootData)
         assert it.far.events[0].data.why == "first-start"
@@ -36,6 +37,7 @@ async def test_a_rising_river_reaches_the_controller_with_its_level(tmp_path):
 async def test_a_restart_restates_the_held_level_without_waiting_for_a_sample(tmp_path):
     async with site(tmp_path) as it:
         it.start()
+        it.permit(900)  # on a machine too busy to ack for 10 s the reflex may sound
         it.devices.set("gauge", "level", 4.2)
         await it.until(lambda: it.raised("level"))
         await it.end()
@@ -125,6 +127,7 @@ async def test_cut_off_the_node_sounds_its_own_siren_and_stopping_it_leaves_the_
     async with site(tmp_path, pattern=pattern) as it:
         it.broker.stop()
         it.start()
+        it.permit(60)
         it.devices.set("gauge", "level", 3.4)
         await it.until(lambda: 1 in it.relay)
         await it.end()

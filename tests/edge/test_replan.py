@@ -74,6 +74,7 @@ async def test_a_siren_that_sounds_goes_on_to_its_end(tmp_path):
     async with site(tmp_path, pattern=[pattern]) as it:
         it.start()
         it.far.acking = False
+        it.permit(4)
         it.devices.set("gauge", "level", 4.2)
         await it.until(lambda: it.relay and it.relay[-1] == 1)
         await it.far.offer(higher(pattern=[longer]))
@@ -133,6 +134,7 @@ async def test_a_plan_without_its_people_does_not_run_and_a_good_one_ends_the_tr
 async def test_a_held_level_that_no_longer_exists_is_left_by_the_plan(tmp_path):
     async with site(tmp_path) as it:
         it.start()
+        it.permit(900)
         it.devices.set("gauge", "level", 4.2)
         await it.until(lambda: it.raised("level"))
         lower = [{k: v for k, v in p.items() if p["id"] != "level" or k != "danger"} for p in document()["point"]]

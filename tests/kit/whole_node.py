@@ -8,10 +8,12 @@ from pathlib import Path
 
 from cython_ext import Cause, Level, SystemClock
 from edge import app, config
+from firmware_bridge.simulators.record import Entry
 from lanes.reports import TransitionData
 from lanes.store import ThreadRunner
 from tests.kit.broker import MemoryBroker
 from tests.kit.nodes import FarEnd
+from tests.kit.relay_monitor import RelayMonitor
 from tests.kit.site import lay_out, signed_plan, world
 
 LIMIT_S = 20
@@ -26,6 +28,8 @@ class Site:
         self.broker = MemoryBroker()
         self.far = FarEnd(self.broker, signed_plan(**plan))
         self.devices = world(folder / "record.jsonl")
+        self.monitor = RelayMonitor({"relay-1": "school"})
+        self.devices.record.watch(self._entry)
         self.node: asyncio.Task[None] | None = None
         self.stop = asyncio.Event()
 
@@ -62,6 +66,14 @@ class Site:
                 assert self.node is None or not self.node.done(), self.node.result()
                 await asyncio.sleep(0.02)
 
+    def _entry(self, entry: Entry) -> None:
+        if entry.device == "relays":
+            self.monitor.edge(entry.name, bool(entry.value), entry.at_ns)
+
+    def permit(self, max_s: float) -> None:
+        """The siren may sound from now on; without it the relay monitor ends the test."""
+        self.monitor.permit("relay-1", SystemClock().monotonic_ns(), max_s)
+
     def transitions(self, point: str) -> list[TransitionData]:
         found = [event.data for event in self.far.events if isinstance(event.data, TransitionData)]
         return [data for data in found if data.point == point]
@@ -86,3 +98,5 @@ async def site(folder: Path, **plan: object):
             far.cancel()
             if it.node is not None and not it.node.done():
                 await it.kill()
+        it.monitor.check(SystemClock().monotonic_ns())
+        assert not it.monitor.findings, it.monitor.findings
