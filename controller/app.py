@@ -45,6 +45,7 @@ from .planning import Place, Planning
 from .record.checking import Checking
 from .record.emergency import NAME as EMERGENCY_NAME
 from .record.journal import Former, Journal, Spare
+from .record.recording import Recorder
 from .record.records import Record
 from .recovery import open_room
 from .refusals import Refusals
@@ -204,6 +205,17 @@ class _Controller:
                 trouble=self._trouble,
                 bytes_max=config.history.spool_mib * MIB,
             )
+        self._recorder: Recorder | None = None
+        if config.controller.inputs_mib:
+            self._recorder = Recorder(
+                ready.data / "inputs",
+                bytes_max=config.controller.inputs_mib * MIB,
+                boot=self._room.boot,
+                runner=others("files"),
+                seq=lambda: self._journal.seq,
+                closed=lambda row: self._journal.append(Record.INPUT, row),
+                trouble=self._room.trouble,
+            )
         self._teller = Teller(self._room, self._tell)
         folder = ready.local.at(config.controller.plan).parent
         self._people = People(self._room, folder, others("files"))
@@ -272,6 +284,8 @@ class _Controller:
         try:
             await self._working(stop, committing)
         finally:
+            if self._recorder is not None:
+                await self._recorder.flush(self._clock.monotonic_ns(), last=True)
             committing.cancel()
             await asyncio.gather(committing, return_exceptions=True)
             self._refusals.flush()
@@ -282,6 +296,9 @@ class _Controller:
 
     async def _working(self, stop: asyncio.Event, committing: asyncio.Task[None]) -> None:
         await self._journal.durable()  # our start is on disk before anyone hears of us
+        if self._recorder is not None:
+            await self._recorder.open()
+            self._watchdog.record(self._recorder)
         socket = self._ready.local.at(self._ready.local.config.controller.socket)
         _make_folder(socket.parent)
         desk = Desk(
@@ -317,6 +334,8 @@ class _Controller:
             ("people", self._people.run()),
             ("checking", self._checking.run()),
         ]
+        if self._recorder is not None:
+            loops.append(("recording", self._recorder.run(self._clock)))
         if self._history is not None:
             loops.append(("history", self._history.run()))
         return loops

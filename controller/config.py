@@ -41,6 +41,9 @@ class ControllerSection(Settings):
     emergency_mib: int = Field(
         16, ge=1, le=1024, description="its size, taken at the first start: 16 MiB hold 45,000 rows"
     )
+    inputs_mib: int = Field(
+        256, ge=0, le=65536, description="room for the recorded input of the controller's own verdicts; 0: none is kept"
+    )
     plan: Path = Field(Path("plan.cbor"), description="the signed plan")
     root: Path = Field(Path("root.toml"), description="the trust anchor of plans")
     socket: Path = Field(Path("run/controller.sock"), description="the control socket")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from cython_ext import NS_PER_S, Cause, Level, Reason, Transition, Trouble
 from cython_ext.panel import Panel
-from cython_ext.wire_data import AliasTable
+from cython_ext.wire_data import AliasTable, decode_data
 from cython_ext.wire_feed import feed_wire
 from lanes.identity import EventKey
 from lanes.keys import Mode
@@ -23,6 +23,7 @@ from lanes.plan import Point
 from .alarm.changes import Reading
 from .deciding import Deciding
 from .fold import owner
+from .record.recording import Recorder
 from .record.records import Record
 from .room import Room
 
@@ -48,6 +49,7 @@ class Watchdog:
     room: Room
     deciding: Deciding
     panel: Panel = field(init=False)
+    recorder: Recorder | None = None
     _own: tuple[bool, ...] = field(init=False)
     _differs: dict[int, _Watch] = field(init=False, default_factory=dict)
     _began_ns: int = field(init=False)
@@ -65,7 +67,7 @@ class Watchdog:
 
     def leave(self, now_ns: int) -> None:
         """The plan is about to change: what is due is said under the old names, and differences are looked at anew."""
-        for transition in self.panel.advance(now_ns):
+        for transition in self._advance(now_ns):
             self._said(transition)
         for index in self._differs:
             self.room.trouble("watchdog-differs", self.room.plan.judged_ids[index], False)
@@ -74,13 +76,31 @@ class Watchdog:
     def replan(self, now_ns: int) -> None:
         """Judge by the room's plan. What is held, delayed or latched goes on; Levels that no longer exist are left."""
         said = self.panel.reconfigure(self.room.plan.panel(None), now_ns)
+        if self.recorder is not None:
+            self.recorder.begin(self.panel, self.room.signed.digest, now_ns)
         self._count()
         for transition in said:
             self._said(transition)
 
+    def record(self, recorder: Recorder) -> None:
+        """From now on what the Panel is fed is kept."""
+        self.recorder = recorder
+        recorder.begin(self.panel, self.room.signed.digest, self.room.clock.monotonic_ns())
+
+    def _advance(self, now_ns: int) -> list[Transition]:
+        said = self.panel.advance(now_ns)
+        if self.recorder is not None:
+            self.recorder.advanced(now_ns, said)
+        return said
+
     def feed(self, payload: bytes, table: AliasTable, now_ns: int) -> None:
         """A telemetry payload. WireError when it cannot be read with its table."""
-        said = feed_wire(self.panel, payload, table, now_ns)
+        if self.recorder is None:
+            said = feed_wire(self.panel, payload, table, now_ns)
+        else:
+            batch = decode_data(payload, table, now_ns)
+            said = self.panel.feed(batch, now_ns)
+            self.recorder.fed(batch, now_ns, said)
         if said:
             with self.room.clock.hold():
                 for transition in said:
@@ -90,7 +110,7 @@ class Watchdog:
         """What time alone brings: the Panel's deadlines, late raises, differences."""
         deadline_ns = self.panel.next_deadline_ns()
         if deadline_ns is not None and deadline_ns <= now_ns:
-            for transition in self.panel.advance(now_ns):
+            for transition in self._advance(now_ns):
                 self._said(transition)
         if now_ns - self._looked_ns >= LOOK_NS:
             self._looked_ns = now_ns

@@ -10,6 +10,7 @@ Generator, broker and controller share the machine's cores: what is told is what
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import sys
@@ -158,7 +159,7 @@ async def _measured(folder: Path, nodes: int, steady_s: float) -> dict[str, Any]
         async with generator.connected():
             centre, start_s = await _start(family, generator, config, folder)
             found: dict[str, Any] = {"nodes": nodes, "start_s": start_s, "rss_idle_mib": _rss_mib(centre.pid)}
-            found |= await _floods(generator, steady_s)
+            found |= await _floods(generator, steady_s, lambda: _cpu_s(centre.pid))
             found["rss_mib"], found["rss_peak_mib"] = _rss_mib(centre.pid), _rss_mib(centre.pid, "VmHWM")
             family.require()
             centre.signal(signal.SIGKILL)
@@ -169,15 +170,15 @@ async def _measured(folder: Path, nodes: int, steady_s: float) -> dict[str, Any]
     return found
 
 
-async def _floods(generator: _Generator, steady_s: float) -> dict[str, Any]:
+async def _floods(generator: _Generator, steady_s: float, cpu_s: Callable[[], float]) -> dict[str, Any]:
     nodes = len(generator.speakers)
     births_s = await generator.all_say(lambda s: (topics.telemetry(GROUP, Verb.NBIRTH, s.id), s.birth(), 0))
     states_s = await generator.all_say(lambda s: (topics.report(GROUP, s.id), s.state(), 0))
     await asyncio.sleep(1.0)
-    began_s = time.perf_counter()
+    began_s, spent_s = time.perf_counter(), cpu_s()
     await generator.all_say(lambda s: (topics.report(GROUP, s.id), s.event(), 1))
     await generator.settled()
-    burst_s = time.perf_counter() - began_s
+    burst_s, burst_cpu_s = time.perf_counter() - began_s, cpu_s() - spent_s
     burst = _quantiles(generator.acked_ms)
     generator.acked_ms.clear()
     await asyncio.gather(
@@ -191,6 +192,7 @@ async def _floods(generator: _Generator, steady_s: float) -> dict[str, Any]:
         "burst_events": nodes,
         "events_per_s": round(nodes / burst_s),
         "burst_ack_ms": burst,
+        "cpu_ms_per_event": round(burst_cpu_s * 1000 / nodes, 2),
         "steady_events": len(generator.acked_ms),
         "ack_ms": _quantiles(generator.acked_ms),
         "resent": generator.resent,
@@ -232,6 +234,12 @@ def _quantiles(values: list[float]) -> dict[str, float]:
     )
 
 
+def _cpu_s(pid: int) -> float:
+    """Seconds that the process has had a core."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _rss_mib(pid: int, what: str = "VmRSS") -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(what):
@@ -246,6 +254,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     return [
         f"{found['nodes']} nodes: births {found['births_per_s']}/s, signed states {found['states_per_s']}/s",
         f"burst of {found['burst_events']} alarms: {found['events_per_s']} events/s, acks {burst}",
+        f"the controller's own time for one of them, dispatch included: {found['cpu_ms_per_event']} ms of a core",
         f"{rates}: acks {ack}",
         f"memory of the controller: {found['rss_mib']} MiB, at most {found['rss_peak_mib']} MiB (promised: {RSS_MAX_MIB:g} MiB)",
         f"serves after {found['start_s']} s; killed, with {found['journal_rows']} rows, again after {found['restart_s']} s",

@@ -95,6 +95,9 @@ def export(
 def replay(
     journal: Journal,
     plan: Annotated[list[Path], typer.Option(help="A built plan that it ran under; once for each.")],
+    inputs: Annotated[
+        Path | None, typer.Option(help="The folder of recorded input, when it is not beside the journal.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Every decision computed anew from what the journal holds: the same to the last byte, or the first difference and code 1.
@@ -107,7 +110,7 @@ def replay(
 
     _there(journal)
     plans = {signed.digest: signed for signed in map(planfile.read, plan)}
-    verdict = Replay(journal, plans).run()
+    verdict = Replay(journal, plans, inputs).run()
     if as_json:
         emit(
             {
@@ -115,6 +118,9 @@ def replay(
                 "rows": verdict.rows,
                 "compared": verdict.compared,
                 "starts": verdict.starts,
+                "inputs": verdict.inputs,
+                "inputs_dropped": verdict.dropped,
+                "samples": verdict.samples,
                 "kinds": dict(verdict.kinds),
                 "bad_row": verdict.bad_row,
                 "why": verdict.why,
@@ -123,6 +129,9 @@ def replay(
     elif verdict.same:
         said = ", ".join(f"{verdict.kinds[name]} {name}s" for name in ("alarm", "decision", "order"))
         say(f"{journal}: the same; {verdict.rows} rows, {verdict.compared} computed anew ({said})", "green")
+        if verdict.inputs or verdict.dropped:
+            kept = f"{verdict.samples} samples in {verdict.inputs} files say the same again"
+            say(f"the controller's own Panel: {kept}; {verdict.dropped} files are not kept any more")
     else:
         complain(f"{journal}: row {verdict.bad_row}: {verdict.why}")
     if not verdict.same:

@@ -8,6 +8,7 @@
 Each start of the program begins from the state that the rows before it left, as the program itself did.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ from ..room import Room
 from ..spread import Spread
 from ..upkeep import Upkeep
 from ..watchdog import Watchdog, conclude
+from .panel import Apart, play
 from .tape import Cut, Difference, Tape
 
 _KEYS: Final = {mode: SigningKey.from_seed(bytes([mode]) * 32) for mode in Mode}  # they sign nothing: Tape.order
@@ -51,6 +53,9 @@ class Verdict:
 
     rows: int = 0
     compared: int = 0
+    inputs: int = 0  # files of the Panel's input that were replayed, and their samples
+    samples: int = 0
+    dropped: int = 0  # files that are not kept any more
     starts: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     bad_row: int = 0
@@ -103,9 +108,12 @@ class _Watchdog:
     def tick(self, now_ns: int) -> None:
         """Also what it says of a change of plan."""
         del now_ns
+        tape = self._room.tape
+        behind = tape.beyond()
+        if tape.cause is not None and behind is not None and behind.kind is Record.WATCHDOG:
+            tape.mark()  # nothing before it had anything to say in this tick
         while (row := self._room.tape.next()) is not None and row.kind is Record.WATCHDOG:
             conclude(self._room, self._deciding, row.value)
-
 
     leave = replan = tick
 
@@ -123,7 +131,8 @@ class _Idle:
 class Replay:
     """One journal, under the plans that it ran under (SHA-256 → plan)."""
 
-    def __init__(self, path: Path, plans: Mapping[bytes, SignedPlan]) -> None:
+    def __init__(self, path: Path, plans: Mapping[bytes, SignedPlan], inputs: Path | None = None) -> None:
+        """`inputs`: the folder of the recorded input, when it is not beside the journal."""
         self._plans = dict(plans)
         self._remains = Remains(path)
         self._clock = _Then()
@@ -131,10 +140,17 @@ class Replay:
         self._tape = Tape(self._remains.id, self._rows(), self._passed)
         self._room: _Room | None = None
         self._state: dict[str, Any] | None = None
+        self._folder = inputs or path.parent / "inputs"
+        self._inputs: list[Row] = []
+        self._verdicts: dict[str, list[tuple[int, tuple[int, int, int, int]]]] = {}
 
     def _rows(self) -> Any:
         for row in self._remains.rows():
             self.verdict.rows += 1
+            if row.kind is Record.WATCHDOG:
+                judged, cause, was, level, _, reason, _, own = row.value
+                if own:
+                    self._verdicts.setdefault(judged, []).append((row.seq, (cause, was, level, reason)))
             yield row
 
     def run(self) -> Verdict:
@@ -150,12 +166,37 @@ class Replay:
                 except Cut:
                     continue
             self._whole()
+            for row in self._inputs:
+                self._input(row)
         except Difference as difference:
             verdict.bad_row, verdict.why = difference.seq, difference.why
         finally:
             self._remains.close()
         verdict.compared = self._tape.compared
         return verdict
+
+    def _input(self, row: Row) -> None:
+        """One file of the Panel's input: whole, the same verdicts, and each of them in the journal."""
+        number, _, digest, _, _ = row.value
+        found = sorted(self._folder.glob(f"{number:06}-*.rec"))
+        if not found:
+            self.verdict.dropped += 1
+            return
+        if hashlib.sha256(found[0].read_bytes()).digest() != digest:
+            raise Difference(row.seq, f"{found[0].name} is not the file that was recorded")
+        try:
+            played = play(found[0], self._plans)
+        except Apart as apart:
+            raise Difference(row.seq, str(apart)) from None
+        except KeyError as missing:
+            plan = bytes(missing.args[0]).hex()[:16]
+            raise Difference(row.seq, f"{found[0].name} needs the plan {plan}…; give it with --plan") from None
+        self.verdict.inputs += 1
+        self.verdict.samples += played.samples
+        for own in played.own:
+            rows = self._verdicts.get(own.judged, [])
+            if not any(seq > own.seq and said == own.said for seq, said in rows):
+                raise Difference(own.seq, f"the Panel's verdict on {own.judged} is not in the journal behind this row")
 
     def _whole(self) -> None:
         """The record must not have ended early for damage."""
@@ -303,6 +344,8 @@ class Replay:
     def _passed(self, row: Row) -> None:
         """An aside: what it says is so."""
         room = self._room
+        if row.kind is Record.INPUT:
+            self._inputs.append(row)
         if room is None:
             return
         if row.kind is Record.TROUBLE:

@@ -69,6 +69,12 @@ class Tape:
             self._passing(row)
         return None
 
+    def beyond(self) -> Row | None:
+        """The row that counts after the next one."""
+        later = (row for row in self._moment[self._at :] if row.kind not in ASIDE)
+        next(later, None)
+        return next(later, None)
+
     def _pass(self) -> Row:
         row = self._moment[self._at]
         self._at += 1
