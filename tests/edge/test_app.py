@@ -60,6 +60,7 @@ async def test_after_a_crash_everything_told_is_still_owed_and_the_reason_is_sai
         it.broker.stop()
         it.start()
         await it.until(lambda: (tmp_path / "run" / "node.sock").exists())
+        it.permit(900)
         it.devices.set("gauge", "level", 3.4)
         status = await until_unacked(tmp_path, 2)
         await it.kill()

@@ -39,6 +39,7 @@ def refusals(it):
 async def test_a_new_threshold_holds_at_once_and_its_events_name_the_new_plan(tmp_path):
     async with site(tmp_path) as it:
         it.start()
+        it.permit(900)
         it.devices.set("gauge", "level", 3.2)
         await it.until(lambda: it.raised("level"))
         assert it.far.events[-1].plan == signed_plan().digest
@@ -112,6 +113,7 @@ async def test_a_plan_that_does_not_fit_leaves_the_running_one_and_is_answered(t
             await it.until(lambda: refusals(it) == [why])
         assert (await status(it))["plan"]["version"] == 7
         assert planfile.read(tmp_path / "data" / plankept.NAME) == signed_plan()
+        it.permit(900)
         it.devices.set("gauge", "level", 3.4)
         await it.until(lambda: it.raised("level"))
         await it.end()
@@ -153,6 +155,7 @@ async def test_points_in_another_order_are_born_again_and_judged_as_themselves(t
         plan = signed_plan(version=8, point=mixed)
         await it.far.offer(plan)
         await it.until(lambda: it.far.states and it.far.states[-1].plan == plan.digest)
+        it.permit(900)
         it.devices.set("gauge", "level", 3.4)
         await it.until(lambda: it.raised("level"))
         # The contact of this world is closed, so the smoke point stands in alarm by its own value.
