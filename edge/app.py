@@ -155,6 +155,8 @@ class _Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as ends:
+            ends.push_async_callback(self._bridge.close)
+            await self._bridge.open()  # relays OFF before anything waits for the disk
             await self._build(ends)
             verbs = self._desk().verbs
             socket = self._ready.local.at(self._ready.local.config.node.socket)
@@ -164,8 +166,6 @@ class _Node:
             await self._reporter.record(BootData(f"bucium {VERSION}", await self._why()))
             await self._judge.restore()
             await self._judge.drain()  # held Levels are restated before anyone is told what is true now
-            ends.push_async_callback(self._bridge.close)
-            await self._bridge.open()
             await self._work(stop)
 
     async def _build(self, ends: contextlib.AsyncExitStack) -> None:
