@@ -88,6 +88,7 @@ class Lane:
         self._cut_ns: int | None = None
         self._refused_ns = 0
         self._logged_ns: dict[str, int] = {}
+        self._owes = False
         self._more = True  # the ledger may hold backlog that is not in the outbox
         self._ledger = b""
         self.connected = False
@@ -350,6 +351,11 @@ class Lane:
             self._consider()
             if now_ns - self._refused_ns >= REFUSED_QUIET_S * NS_PER_S:
                 self._troubles.set("messages-refused", False)
+            owes = self._reporter.owes
+            if owes or self._owes:  # a former ledger's events come into this one by and by
+                self._more = True
+                self._wake.set()
+            self._owes = owes
             # Not later than either limit can be reached; what comes meanwhile only moves the limits on, or ends a cut.
             limit_ns = self._limit_ns()
             wait_ns = limit_ns - now_ns if limit_ns > now_ns else CUT_OFF_NS

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from heapq import nsmallest
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -32,6 +33,9 @@ OWING_MAX: Final = 8  # ledgers whose debts could not yet be settled
 CARRIED_MAX: Final = 10_000  # events carried into memory: 3 MB; the rest stays owed on the disk
 MAKE_ROOM_MAX: Final = 8  # rounds of making room for one commit
 RESERVE_BYTES: Final = 3 << 20  # below it nothing grows: room for the log of pruning and of single commits
+SETTLED_EVENTS: Final = (
+    5_000  # taken over at once: 1.5 MB, half a second; so that a new ledger is there within 10 s (issue 4)
+)
 ANEW_EVENTS: Final = 64  # of one commit
 SPARE_PAGES: Final = 64  # free pages within the file that a commit may count on: 256 KiB
 
@@ -82,6 +86,7 @@ class Ledgers:
         self._entropy = entropy
         self._free = free
         self._ballast = Ballast(folder / "ballast", free)
+        self._debts: list[tuple[Path, Iterator[Kept]]] = []  # ledgers set aside, and what of them is not yet taken over
         self._full = False  # in memory for want of room: the file on disk is whole
         self._lost_ballast = False
         self.findings: list[Finding] = []
@@ -170,11 +175,24 @@ class Ledgers:
         """Now and then: from memory back to the disk, and ballast aboard again when there is room."""
         if not self.current.durable:
             self._return_to_disk()
+        elif self._debts:
+            try:
+                self._settle_more(self.current)
+            except apsw.FullError:
+                self._after_full()
+            except BROKEN as error:
+                self._replace(type(error).__name__.lower())
         if self._lost_ballast and self._ballast.load():
             self._lost_ballast = False
             self.findings += [Finding("disk-full", False), Finding("ballast-missing", False)]
 
+    @property
+    def owes(self) -> bool:
+        """Whether `tend` has still to take over events of a ledger set aside."""
+        return bool(self._debts)
+
     def close(self) -> None:
+        self._debts.clear()
         with suppress(apsw.Error):
             self.current.close()
 
@@ -325,13 +343,27 @@ class Ledgers:
             yield self.path, head
 
     def _settle(self, ledger: Ledger) -> None:
-        """Take over what ledgers set aside still owe."""
+        """Take over what ledgers set aside still owe: alarms now, of the rest as much as takes no time, more in `tend`."""
+        self._debts.clear()
         for path, head in [*self._owing(None)]:
-            if path == self.path:
-                continue
-            ledger.salvage(read_unacked(path, self._node, head))
-            _rename(path, self._folder / f"ledger-aside-{_number(path):06}.db")
-        _keep_newest(self._folder, "ledger-aside-*.db", ASIDE_MAX)
+            if path != self.path:
+                urgent = (kept for kept in read_unacked(path, self._node, head) if kept.urgent)
+                ledger.salvage(islice(urgent, SETTLED_EVENTS))
+                self._debts.append((path, read_unacked(path, self._node, head)))
+        self._settle_more(ledger)
+
+    def _settle_more(self, ledger: Ledger) -> None:
+        """The next events that are owed; a file that owes no more is kept for inquiry. A new start begins anew: same events."""
+        room = SETTLED_EVENTS
+        while self._debts and room:
+            path, owed = self._debts[0]
+            page = list(islice(owed, room))
+            ledger.salvage(page)
+            room -= len(page)
+            if room:
+                del self._debts[0]
+                _rename(path, self._folder / f"ledger-aside-{_number(path):06}.db")
+                _keep_newest(self._folder, "ledger-aside-*.db", ASIDE_MAX)
 
 
 def _number(path: Path) -> int:

@@ -93,6 +93,11 @@ class Reporter:
         return self._ledgers.current.id
 
     @property
+    def owes(self) -> bool:
+        """Whether more is to come that a ledger set aside still owes."""
+        return self._ledgers.owes
+
+    @property
     def head(self) -> int:
         return self._ledgers.current.head
 

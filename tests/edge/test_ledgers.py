@@ -9,7 +9,7 @@ import pytest
 
 from edge.report.ballast import BALLAST_BYTES, Ballast
 from edge.report.ledger import Draft, Ledger
-from edge.report.ledgers import Finding, Ledgers
+from edge.report.ledgers import SETTLED_EVENTS, Finding, Ledgers
 from lanes.orders import Ack
 from lanes.store import StoreError
 from tests.kit.disk import Disk, faulty_disk
@@ -213,3 +213,50 @@ def test_no_way_at_all_is_an_error_with_the_path(tmp_path, monkeypatch):
     assert not ledgers.current.durable
     with pytest.raises(StoreError, match=r"ledger\.db"):
         ledgers._replace("test")
+
+
+def test_a_damaged_ledger_of_thousands_gives_its_alarms_at_once_and_the_rest_by_and_by(tmp_path):
+    """Replaced within 10 s (issue 4): what takes long is not waited for."""
+    ledgers = open_ledgers(tmp_path)
+    keys = set()
+    for _ in range(24):
+        keys |= {kept.key for kept in ledgers.append([draft() for _ in range(500)])}
+    alarm = ledgers.append([draft(urgent=True)])[0].key
+    keys.add(alarm)
+    ledgers.close()
+    damage(tmp_path / "ledger.db")
+    again = open_ledgers(tmp_path, 2)
+    assert again.current.id != alarm[0]
+    assert alarm in owed(again)
+    assert SETTLED_EVENTS <= len(owed(again)) <= SETTLED_EVENTS + 1
+    new = again.append([draft(urgent=True)])[0].key
+    ends = 0
+    while again.owes:
+        again.tend()
+        ends += 1
+    assert ends == 2
+    assert len(keys | {new}) - 40 <= len(owed(again)) <= len(keys) + 1
+    assert not list(tmp_path.glob("ledger-owing-*.db"))
+    assert list(tmp_path.glob("ledger-aside-*.db"))
+
+
+def test_a_crash_while_debts_are_taken_over_begins_anew_with_the_same_events(tmp_path):
+    ledgers = open_ledgers(tmp_path)
+    keys = {kept.key for _ in range(24) for kept in ledgers.append([draft() for _ in range(500)])}
+    ledgers.close()
+    damage(tmp_path / "ledger.db")
+    again = open_ledgers(tmp_path, 2)
+    again.tend()
+    again.close()
+    third = open_ledgers(tmp_path, 3)
+    while third.owes:
+        third.tend()
+    assert len(keys) - 40 <= len(owed(third)) <= len(keys)
+    assert owed(third) <= keys
+
+
+def damage(path: Path) -> None:
+    """One bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
