@@ -23,7 +23,6 @@ from firmware_bridge.simulators.faults import Fault, Misbehaviour
 
 from . import site
 from .truth import GAUGE_UNIT, LOW_M, NS
-from .world import WATCHDOG_S
 
 if TYPE_CHECKING:
     from .loop import NumberedTask
@@ -33,36 +32,22 @@ ROUND_S: Final = 95.0
 RISEN_M: Final = 3.4
 MENDED_S: Final = 70.0  # after the water has risen: all limits and the watchdog's time are over
 SOUNDS_S: Final = 15.0  # by then both sirens sound, else the round is not counted
-PATTERN_NS: Final = round(site.PATTERN_S * NS)
-SPARE_NS: Final = 1 * NS  # I3: off ≤ max + 1 s
 START_S: Final = 3.0  # from a kill until the next start has switched off
 
 
 @dataclass
-class Strike:
-    """What befell one siren, and when it fell silent."""
-
-    siren: str
-    began_ns: int
-    at_ns: int
-    what: list[str]
-    limit_ns: int  # off by then
-
-
-@dataclass
 class Crashes:
-    """`count` rounds in a world of its own. `strikes` is what happened, `late_s` the worst overrun of the order's maximum."""
+    """So many rounds in a world of its own."""
 
     world: "World"
     rng: Random
     rounds: int
-    strikes: list[Strike] = field(default_factory=list)
+    strikes: int = 0
     out: list[str] = field(default_factory=list)
     hung: list["NumberedTask"] = field(default_factory=list)
-    findings: list[str] = field(default_factory=list)
-    late_s: float = 0.0
 
     def plan(self) -> None:
+        self.world.judges_silence = self.world.floods = False
         for number in range(self.rounds):
             self.world.plans.append((20.0 + number * ROUND_S, self._rise))
 
@@ -74,7 +59,7 @@ class Crashes:
             world.wires[node].set(RISEN_M)
         since_ns = world.now_ns
         world.later(SOUNDS_S, self._strike, since_ns)
-        world.later(MENDED_S, self._mend, since_ns)
+        world.later(MENDED_S, self._mend)
 
     def _began(self, siren: str, since_ns: int) -> int | None:
         return next((at for at, which, on in self.world.edges if which == siren and on and at >= since_ns), None)
@@ -88,14 +73,13 @@ class Crashes:
                 world.seen["crashes: a siren had not begun"] += 1
                 continue
             left_s = (began_ns - world.now_ns) / NS + site.PATTERN_S
-            world.later(self.rng.uniform(0, max(0.5, left_s)), self._hit, node, siren, began_ns)
+            world.later(self.rng.uniform(0, max(0.5, left_s)), self._hit, node, siren)
 
-    def _hit(self, node: str, siren: str, began_ns: int) -> None:
+    def _hit(self, node: str, siren: str) -> None:
         world, rng = self.world, self.rng
         world.outages.begin((node, site.CENTRE))
         self.out += (node, site.CENTRE)
         what: list[str] = []
-        limit_ns = began_ns + PATTERN_NS + SPARE_NS
         for name, chance, act in (
             ("broker", 0.4, self._broker),
             ("controller", 0.4, self._controller),
@@ -110,15 +94,14 @@ class Crashes:
         if rng.random() < 0.35 or not what:
             how = rng.choice(("killed", "killed", "stopped", "power", "cable"))
             what.append(how)
-            limit_ns = self._node(node, siren, how, limit_ns)
+            self._node(node, siren, how)
         for name in what:
             world.seen[f"crashes: {name}"] += 1
         world.mark("strike", node, what)
-        self.strikes.append(Strike(siren, began_ns, world.now_ns, what, limit_ns))
+        self.strikes += 1
 
-    def _mend(self, since_ns: int) -> None:
+    def _mend(self) -> None:
         world = self.world
-        self._judge(since_ns)
         loop: Any = asyncio.get_running_loop()
         for task in self.hung:
             loop.unhang(task)
@@ -139,22 +122,6 @@ class Crashes:
             wires.line.misbehaviour.clear()
             wires.line.refuses = wires.latches = False
             wires.set(LOW_M)
-
-    def _judge(self, since_ns: int) -> None:
-        """Every siren that was struck is off since its limit, and stays so."""
-        for strike in self.strikes:
-            if strike.began_ns < since_ns:
-                continue
-            edges = [(at, on) for at, which, on in self.world.edges if which == strike.siren and at >= strike.began_ns]
-            mine = [place for place, (at, on) in enumerate(edges) if on and at <= strike.began_ns + PATTERN_NS]
-            off_ns = edges[mine[-1] + 1][0] if mine[-1] + 1 < len(edges) else self.world.now_ns
-            if off_ns > strike.limit_ns:
-                self.findings.append(
-                    f"I3 {strike.siren} fell silent {(off_ns - strike.began_ns) / NS:.1f} s after it began, "
-                    f"struck by {', '.join(strike.what)} at {strike.at_ns / NS:.1f} s"
-                )
-            if strike.limit_ns == strike.began_ns + PATTERN_NS + SPARE_NS:
-                self.late_s = max(self.late_s, (off_ns - strike.began_ns - PATTERN_NS) / NS)
 
     # What dies.
 
@@ -197,19 +164,21 @@ class Crashes:
                 loop.hang(task)
                 self.hung.append(task)
 
-    def _node(self, node: str, siren: str, how: str, limit_ns: int) -> int:
-        """The node itself; by when its siren must be silent then."""
-        world, now_ns = self.world, self.world.now_ns
-        if how == "cable":
-            if siren in site.FALLS_OFF:
-                world.wires[node].line.refuses = True
-                world.wires[node].line.cut()
-            return limit_ns
-        if how == "stopped":
-            world.freeze(node)
-            held_ns = now_ns + round(WATCHDOG_S * NS) + SPARE_NS
-            return limit_ns if siren in site.FALLS_OFF else max(limit_ns, held_ns)
-        wires = world.wires[node]
-        wires.latches = siren not in site.FALLS_OFF and how == "killed" and self.rng.random() < 0.4
-        world.kill(node, power=how == "power")
-        return max(limit_ns, now_ns + round(START_S * NS)) if wires.latches else limit_ns
+    def _node(self, node: str, siren: str, how: str) -> None:
+        """The node itself."""
+        world, wires = self.world, self.world.wires[node]
+        match how:
+            case "cable" if siren in site.FALLS_OFF:
+                wires.line.refuses = True
+                wires.line.cut()
+            case "cable":
+                world.network.block(node, out=True, into=True)  # a line of the board has none
+            case "stopped":
+                world.freeze(node)
+            case _:
+                wires.latches = siren not in site.FALLS_OFF and how == "killed" and self.rng.random() < 0.4
+                if wires.latches:  # what cannot start again cannot let it go
+                    world.machines[node].slow_s = 0.0
+                    world.disks[node].heal()
+                    world.witness.forgive(siren, world.now_ns + round(START_S * NS))
+                world.kill(node, power=how == "power")

@@ -222,7 +222,10 @@ def main() -> int:
         result = run(seed, options.minutes)
         campaign.add(result)
         if result.findings:
-            print(result.line(options.minutes).replace("tests.simulation ", "tests.simulation.rollout "), flush=True)
+            print(
+                result.line(f"--minutes {options.minutes:g}").replace("tests.simulation ", "tests.simulation.rollout "),
+                flush=True,
+            )
     for what in ("plan applied", "controller took a plan over", "node took a plan over"):
         print(f"{campaign.seen[what]:8} {what}")
     print("\n".join(campaign.summary()))

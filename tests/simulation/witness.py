@@ -74,6 +74,7 @@ class Witness:
         self._limit_ns: dict[str, int] = {}  # the same, of the blast that is on
         self._heard_ns: dict[str, int] = dict.fromkeys(site.NODES, 0)
         self._before_ns: dict[str, int] = dict.fromkeys(site.NODES, 0)  # the last but those of this moment
+        self.over_ns = 0  # the longest that a siren sounded after its maximum
         self._counters: dict[tuple[str, int], int] = {}
 
     # What it sees.
@@ -90,8 +91,13 @@ class Witness:
         if node in self._heard_ns:
             self._heard_ns[node] = self._before_ns[node] = min(self._heard_ns[node], since_ns)
             siren = site.SIREN_OF.get(node, "")
-            if siren in self._on_ns and siren not in site.FALLS_OFF:
-                self._limit_ns[siren] = max(self._limit_ns[siren], now_ns)
+            if siren not in site.FALLS_OFF:
+                self.forgive(siren, now_ns)
+
+    def forgive(self, siren: str, until_ns: int) -> None:
+        """Nobody can end this blast before then."""
+        if siren in self._on_ns:
+            self._limit_ns[siren] = max(self._limit_ns[siren], until_ns)
 
     def arrived(self, client: str, payload: bytes, now_ns: int, wall_us: int) -> None:
         """The broker hands `payload` to `client`'s machine."""
@@ -169,6 +175,7 @@ class Witness:
 
     def _length(self, siren: str, now_ns: int) -> None:
         over_ns = now_ns - self._limit_ns[siren]
+        self.over_ns = max(self.over_ns, over_ns)
         if over_ns > SPARE_NS:
             self.findings.append(
                 f"I3 {siren} was closed {over_ns / NS:.1f} s after its maximum, at {now_ns / NS:.1f} s"
