@@ -55,7 +55,7 @@ def list_(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
             _tested(s),
             f"{s['stage']} {s['sounding_mode']}".rstrip(),
             _hold(s),
-            _last(s),
+            last_sound(s),
             _trouble(s),
         )
         for s in found
@@ -110,7 +110,7 @@ def troubles(bits: int) -> str:
     return ", ".join(one.name.lower().replace("_", " ") for one in SirenTrouble if one & bits and one.name)
 
 
-def _last(siren: dict[str, Any]) -> str:
+def last_sound(siren: dict[str, Any]) -> str:
     """How the last sound went that was ordered here."""
     last, failed = siren["last"], siren["failed_to_sound"]
     if last is None:
