@@ -131,106 +131,102 @@ def _rename(names: dict[str, Inode], op: Op) -> None:
             names[other + old[len(path) :]] = names.pop(old)
 
 
-def _operations(platter: Platter) -> Any:
-    import mfusepy
+class Calls:
+    """The file system's calls. `fh` is the identity of an inode."""
 
-    class Disk(mfusepy.Operations):  # type: ignore[misc]
-        """The file system's calls. `fh` is the identity of an inode."""
+    use_ns = True
 
-        use_ns = True
+    def __init__(self, platter: Platter) -> None:
+        self.platter = platter
+        self.open_files: dict[int, Inode] = {}
 
-        def __init__(self) -> None:
-            self.open_files: dict[int, Inode] = {}
+    def _at(self, path: str) -> Inode:
+        found = self.platter.names.get(path)
+        if found is None:
+            raise OSError(errno.ENOENT, path)
+        return found
 
-        def _at(self, path: str) -> Inode:
-            found = platter.names.get(path)
-            if found is None:
-                raise mfusepy.FuseOSError(errno.ENOENT)
-            return found
+    def _of(self, path: str, fh: int | None) -> Inode:
+        return self.open_files.get(fh or 0) or self._at(path)
 
-        def _of(self, path: str, fh: int | None) -> Inode:
-            return self.open_files.get(fh or 0) or self._at(path)
+    def _hold(self, inode: Inode) -> int:
+        self.open_files[id(inode)] = inode  # kept alive, so that the number stays its own
+        return id(inode)
 
-        def _hold(self, inode: Inode) -> int:
-            self.open_files[id(inode)] = inode  # kept alive, so that the number stays its own
-            return id(inode)
+    def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
+        inode = self._of(path, fh)
+        return {"st_mode": inode.mode, "st_size": len(inode.seen), "st_nlink": 1, "st_uid": os.getuid()}
 
-        def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
-            inode = self._of(path, fh)
-            return {"st_mode": inode.mode, "st_size": len(inode.seen), "st_nlink": 1, "st_uid": os.getuid()}
+    def readdir(self, path: str, fh: int) -> list[str]:
+        inside = path.rstrip("/") + "/"
+        names = (name[len(inside) :] for name in self.platter.names if name.startswith(inside) and name != "/")
+        return [".", "..", *(name for name in names if "/" not in name)]
 
-        def readdir(self, path: str, fh: int) -> list[str]:
-            inside = path.rstrip("/") + "/"
-            names = (name[len(inside) :] for name in platter.names if name.startswith(inside) and name != "/")
-            return [".", "..", *(name for name in names if "/" not in name)]
+    def create(self, path: str, mode: int, fi: Any = None) -> int:
+        inode = Inode(stat.S_IFREG | (mode & 0o777))
+        self.platter.change("make", path, inode)
+        return self._hold(inode)
 
-        def create(self, path: str, mode: int, fi: Any = None) -> int:
-            inode = Inode(stat.S_IFREG | (mode & 0o777))
-            platter.change("make", path, inode)
-            return self._hold(inode)
+    def open(self, path: str, flags: int) -> int:
+        return self._hold(self._at(path))
 
-        def open(self, path: str, flags: int) -> int:
-            return self._hold(self._at(path))
+    def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+        return bytes(self._of(path, fh).seen[offset : offset + size])
 
-        def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
-            return bytes(self._of(path, fh).seen[offset : offset + size])
+    def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
+        self._of(path, fh).put(offset, bytes(data))
+        return len(data)
 
-        def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
-            self._of(path, fh).put(offset, bytes(data))
-            return len(data)
+    def truncate(self, path: str, length: int, fh: int | None = None) -> int:
+        self._of(path, fh).put(length, None)
+        return 0
 
-        def truncate(self, path: str, length: int, fh: int | None = None) -> int:
-            self._of(path, fh).put(length, None)
-            return 0
+    def fsync(self, path: str, datasync: int, fh: int) -> int:
+        self.platter.sync(self._of(path, fh))
+        return 0
 
-        def fsync(self, path: str, datasync: int, fh: int) -> int:
-            platter.sync(self._of(path, fh))
-            return 0
+    def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
+        self.platter.sync(None)
+        return 0
 
-        def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
-            platter.sync(None)
-            return 0
+    def mkdir(self, path: str, mode: int) -> int:
+        self.platter.change("make", path, Inode(stat.S_IFDIR | (mode & 0o777)))
+        return 0
 
-        def mkdir(self, path: str, mode: int) -> int:
-            platter.change("make", path, Inode(stat.S_IFDIR | (mode & 0o777)))
-            return 0
+    def unlink(self, path: str) -> int:
+        self._at(path)
+        self.platter.change("drop", path)
+        return 0
 
-        def unlink(self, path: str) -> int:
-            self._at(path)
-            platter.change("drop", path)
-            return 0
+    def rmdir(self, path: str) -> int:
+        if any(name.startswith(path + "/") for name in self.platter.names):
+            raise OSError(errno.ENOTEMPTY, path)
+        self.platter.change("drop", path)
+        return 0
 
-        def rmdir(self, path: str) -> int:
-            if any(name.startswith(path + "/") for name in platter.names):
-                raise mfusepy.FuseOSError(errno.ENOTEMPTY)
-            platter.change("drop", path)
-            return 0
+    def rename(self, old: str, new: str) -> int:
+        self._at(old)
+        self.platter.change("move", old, new)
+        return 0
 
-        def rename(self, old: str, new: str) -> int:
-            self._at(old)
-            platter.change("move", old, new)
-            return 0
+    def chmod(self, path: str, mode: int) -> int:
+        inode = self._at(path)
+        inode.mode = stat.S_IFMT(inode.mode) | (mode & 0o7777)
+        return 0
 
-        def chmod(self, path: str, mode: int) -> int:
-            inode = self._at(path)
-            inode.mode = stat.S_IFMT(inode.mode) | (mode & 0o7777)
-            return 0
+    def chown(self, path: str, uid: int, gid: int) -> int:
+        return 0
 
-        def chown(self, path: str, uid: int, gid: int) -> int:
-            return 0
+    def utimens(self, path: str, times: Any = None) -> int:
+        return 0
 
-        def utimens(self, path: str, times: Any = None) -> int:
-            return 0
+    def statfs(self, path: str) -> dict[str, int]:
+        used = sum(len(inode.seen) for inode in self.platter.names.values())
+        free = max(0, ROOM - used) // 4096
+        return {"f_bsize": 4096, "f_frsize": 4096, "f_blocks": ROOM // 4096, "f_bfree": free, "f_bavail": free}
 
-        def statfs(self, path: str) -> dict[str, int]:
-            used = sum(len(inode.seen) for inode in platter.names.values())
-            free = max(0, ROOM - used) // 4096
-            return {"f_bsize": 4096, "f_frsize": 4096, "f_blocks": ROOM // 4096, "f_bfree": free, "f_bavail": free}
-
-        def init_with_config(self, conn: Any, config: Any) -> None:
-            _say({"ready": True, **platter.stats})
-
-    return Disk()
+    def init_with_config(self, conn: Any, config: Any) -> None:
+        _say({"ready": True, **self.platter.stats})
 
 
 def _say(what: dict[str, Any]) -> None:
@@ -252,10 +248,13 @@ def main() -> None:
     """Serve until unmounted without a cut before."""
     import mfusepy
 
+    class Disk(Calls, mfusepy.Operations):  # type: ignore[misc]
+        """As the library wants it."""
+
     platter, cuts = Platter(), list[int]()
     threading.Thread(target=_listen, args=(platter, cuts), daemon=True).start()
     while True:
-        mfusepy.FUSE(_operations(platter), sys.argv[1], foreground=True, nothreads=True, fsname="bucium-powercut")
+        mfusepy.FUSE(Disk(platter), sys.argv[1], foreground=True, nothreads=True, fsname="bucium-powercut")
         if not cuts:
             return
         platter.cut(Random(cuts.pop()))
