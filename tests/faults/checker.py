@@ -146,7 +146,7 @@ def _journals(
 ) -> None:
     """Every event that a ledger holds, that was sent, or that was acked is in a journal: under its key or, when its first commit
     failed and it was written into the next ledger, under another. `holes`: pages of the journal were destroyed behind its back,
-    and it says so; then what was acked must at least stand in its ledger still.
+    and it says so; then what was acked must at least stand in its ledger still, unless that was destroyed as well.
     """
     known = {(event.key.node, event.monotonic_ns, repr(event.data)) for event in heard.values()}
     events = {key: told.event for key, told in world.seen.told.items()} | kept
@@ -154,7 +154,7 @@ def _journals(
         if key in heard or (key.node, event.monotonic_ns, repr(event.data)) in known:
             continue
         acked = any(ack.covers(key) for ack in world.seen.acked[key.node])
-        if holes and acked and key in kept:
+        if holes and acked and (key in kept or key.node in world.spoilt):  # its ledger may have been destroyed, too
             verdict.holes += 1
             continue
         word = "acked, and is in no journal" if acked else "in no journal"
