@@ -224,21 +224,7 @@ class _Node:
             clock=clock,
             jitter=self._rng.random,
         )
-        self._telemetry = Telemetry(
-            ready,
-            [source.binding for source in self._sources],
-            data=self._data,
-            boot=self._boot,
-            clock=clock,
-            connector=self._connector,
-            runner=runner,
-            spare=self._spare,
-            rng=self._rng,
-            troubles=self._troubles,
-            facts=self._facts,
-            hold=lambda: self._lane.busy,
-            free=free_bytes,
-        )
+        self._telemetry = self._make_telemetry()
         ends.push_async_callback(self._telemetry.close)
         self._sampler = Sampler(
             sources=self._sources,
@@ -278,6 +264,23 @@ class _Node:
 
     def _ask(self) -> None:
         self._lane.ask()
+
+    def _make_telemetry(self) -> Telemetry:
+        return Telemetry(
+            self._ready,
+            [source.binding for source in self._sources],
+            data=self._data,
+            boot=self._boot,
+            clock=self._clock,
+            connector=self._connector,
+            runner=self._runner,
+            spare=self._spare,
+            rng=self._rng,
+            troubles=self._troubles,
+            facts=self._facts,
+            hold=lambda: self._lane.busy,
+            free=free_bytes,
+        )
 
     def _desk(self) -> Desk:
         return Desk(

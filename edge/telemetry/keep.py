@@ -167,7 +167,7 @@ class Keep:
                 continue
             try:
                 await self._runner(self._write, segments, data, names, (self._dating.offset_ms, self._dating.trusted))
-            except BaseException as error:
+            except (OSError, asyncio.CancelledError) as error:
                 self._put_back(names, data)  # what was written of it is written once more: the same samples and times
                 if not isinstance(error, OSError):
                     raise
