@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 CORE = $(wildcard cython_ext/*.pyx cython_ext/*.pxd) setup.py pyproject.toml scripts/setup
 PARTS = cython_ext lanes firmware_bridge edge controller bucium
 
-.PHONY: help setup demo docs faults faults-long test check bench fuzz crashes soak sanitize aarch64 hostile clean
+.PHONY: help setup demo docs simulate simulate-crashes faults faults-long test check bench fuzz crashes soak sanitize aarch64 hostile clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -30,6 +30,12 @@ check: $(VENV)/.dev ## lint, types, import contracts, stubs of the compiled core
 bench: $(VENV)/.test ## the measured promise: core and wire, side by side with others
 	@$(VENV)/bin/bucium bench core
 	@$(VENV)/bin/bucium bench wire
+
+simulate: $(VENV)/.test ## the real programs in virtual time, floods and faults by seed (SEEDS=1..1000 MINUTES=10); docs/simulator.md
+	@$(RUN) -m tests.simulation --seeds $(or $(SEEDS),1..1000) --minutes $(or $(MINUTES),10) --jobs $(or $(JOBS),2) --twice $(or $(TWICE),5)
+
+simulate-crashes: $(VENV)/.test ## the same while sirens sound: 1,000 crashes of all the rest (SEEDS=1..70 MINUTES=12)
+	@$(RUN) -m tests.simulation --kind crashes --seeds $(or $(SEEDS),1..70) --minutes $(or $(MINUTES),12) --jobs $(or $(JOBS),2)
 
 faults: $(VENV)/.test ## breaks real processes (as root: their disks too), 5 minutes; ends with "runs N, lost 0, invented 0, …"
 	@$(RUN) -m tests.faults --seed $(or $(SEED),1)

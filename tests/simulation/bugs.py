@@ -12,15 +12,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unittest.mock import patch
 
+import cbor2
+
 import controller.record.journal
 import controller.record.records
 import edge.report.ledger
 import edge.report.outbox
+import edge.siren.sequencer
+import lanes.cbor
 import lanes.envelope
 import lanes.store
 from controller.dispatch.dispatcher import Dispatcher
 from controller.record.journal import Journal
 from controller.registry import Node
+from controller.upkeep import Upkeep
 from edge.report.lane import Lane
 from edge.report.outbox import Outbox
 from edge.sense.judge import Judge
@@ -59,8 +64,13 @@ class Bug:
 # The faults.
 
 
+def _weather(world: World, weather: Weather) -> None:
+    world.judges_silence = False  # in it nobody can say what had to arrive
+    world.plans.append((1.0, lambda: setattr(world.network, "weather", weather)))
+
+
 def _delay(world: World) -> None:
-    world.plans.append((1.0, lambda: setattr(world.network, "weather", Weather(delay_s=0.5))))
+    _weather(world, Weather(delay_s=0.5))
 
 
 def _nothing(_world: World) -> None:
@@ -68,11 +78,11 @@ def _nothing(_world: World) -> None:
 
 
 def _loss(world: World) -> None:
-    world.plans.append((1.0, lambda: setattr(world.network, "weather", Weather(loss=0.5, repeat=0.3))))
+    _weather(world, Weather(loss=0.5, repeat=0.3))
 
 
 def _spoil(world: World) -> None:
-    world.plans.append((1.0, lambda: setattr(world.network, "weather", Weather(spoil=0.3))))
+    _weather(world, Weather(spoil=0.3))
 
 
 def _controller_crashes(world: World) -> None:
@@ -142,6 +152,25 @@ def _blind_restart(world: World) -> None:
         world.plans += [(float(second), lambda name=name: look(name)) for second in range(12, 170, 10)]
 
 
+def _dies_sounding(world: World) -> None:
+    """The node of the siren whose relay has a timer dies while it sounds, and stays away."""
+
+    def look() -> None:
+        on = [is_on for _, siren, is_on in world.edges if siren == "s-mill"]
+        if on and on[-1] and world.machines["mill"].lives == 1:
+            world.kill("mill", down_s=70.0)
+
+    world.plans += [(float(second), look) for second in range(5, 170)]
+
+
+def _node_away(world: World) -> None:
+    world.plans.append((40.0, lambda: world.kill("quay", down_s=60.0)))
+
+
+def _controller_away(world: World) -> None:
+    world.plans.append((25.0, lambda: world.kill(site.CENTRE, down_s=150.0)))
+
+
 # The bugs.
 
 
@@ -172,6 +201,7 @@ _act = Reflex._act
 _publish = Lane._publish
 _limit_ns = Lane._limit_ns
 _landed = Outbox.landed
+_take = Lane._take
 
 
 async def _forget_at_puback(lane: Lane, link: Any, flight: Any) -> None:
@@ -198,6 +228,24 @@ def _always_cut_off(reflex: Reflex) -> int | None:
     return _act(reflex)
 
 
+def _blind(_upkeep: Upkeep, _now_ns: int, _now_us: int) -> None:
+    return
+
+
+def _never_alone(_reflex: Reflex) -> int | None:
+    return None
+
+
+def _believing(data: bytes, *, text_keys: bool) -> Any:
+    del text_keys
+    return cbor2.loads(data)
+
+
+async def _leaking(lane: Lane, message: Any) -> None:
+    lane.__dict__.setdefault("leaked", []).extend(asyncio.create_task(asyncio.sleep(1e6)) for _ in range(3))
+    await _take(lane, message)
+
+
 async def _untold(_dispatcher: Dispatcher, _change: Any) -> None:
     return
 
@@ -220,7 +268,12 @@ BUGS: Final = (
     Bug("signatures not verified", "I2", "I2 journal row", ((lanes.envelope, "verify", lambda *_: True),), _spoil),
     Bug("journal not chained", "I8", "I8 row", ((controller.record.journal, "hash_row", _unchained),), _nothing),
     Bug("reflex though connected", "I2", "I2 s-", ((Reflex, "_act", _always_cut_off),), _delay, 4),
-    Bug("dispatch forgets", "I1", "I1 alarm", ((Dispatcher, "tell", _untold),), _nothing),
+    Bug("dispatch forgets", "I1", "liveness: the controller has not told", ((Dispatcher, "tell", _untold),), _nothing),
+    Bug("dead man set too long", "I3", "I3 s-mill", ((edge.siren.sequencer, "DEAD_MAN_S", 40.0),), _dies_sounding),
+    Bug("silence is not seen", "I5", "I5 quay was silent", ((Upkeep, "_silence", _blind),), _node_away),
+    Bug("a task for each message", "I6", "I6 ", ((Lane, "_take", _leaking),), _nothing),
+    Bug("bytes are believed", "I7", "bug ", ((lanes.cbor, "_decode", _believing),), _spoil),
+    Bug("no reflex", "I10", "I4 s-", ((Reflex, "_act", _never_alone),), _controller_away),
     Bug("held Level forgotten", "I1", "I1 ", ((Judge, "restore", _unrestored),), _blind_restart, 4),
 )
 UNREPEATABLE: Final = Bug(

@@ -91,7 +91,7 @@ def run_seed(
 
 def minutes_of(seed: int, most: float) -> float:
     """How long a seed lasts in a campaign: one to `most` minutes, most of them short."""
-    return 1 + (most - 1) * Random(f"minutes {seed}").random() ** 2 if most > 1 else most
+    return 1 + (most - 1) * Random(f"minutes {seed}").random() ** 3 if most > 1 else most
 
 
 def run_up_to(seed: int, minutes: float) -> Result:

@@ -43,6 +43,7 @@ SLOW_NS: Final = 15 * NS  # what a few calls of the slowest disk may take
 WATCHDOG_S: Final = 30.0  # WatchdogSec of the node's unit (docs/admin.md)
 RESTART_S: Final = 2.0  # systemd's RestartSec of our units
 RESTARTS_MAX: Final = 400
+TASKS_MAX: Final = 120  # of one program: some 35 of its own, 32 orders, 20 publishes
 
 
 class World:
@@ -345,6 +346,7 @@ class World:
         """The end of all faults."""
         self.healed_ns = self.now_ns
         self.mark("heal")
+        self._bounded()
         self.network.reset()
         self.network.broker.start()
         for act in self.at_heal:
@@ -358,6 +360,13 @@ class World:
         for wires in self.wires.values():
             wires.line.misbehaviour.clear()
             wires.line.refuses = False
+
+    def _bounded(self) -> None:
+        """I6, as far as it shows within minutes: nobody leaves tasks behind."""
+        loop: Any = asyncio.get_running_loop()
+        for name, machine in self.machines.items():
+            if machine.up and (count := len(loop.tasks_of(machine.life))) > TASKS_MAX:
+                self.findings.append(f"I6 {name} has {count} tasks")
 
     async def _settle(self) -> None:
         looks = 0
