@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import cbor2
 
+from controller.replay.engine import Replay
+from cython_ext import BuciumError
+
 from . import site
 from .reading import EVENT, RAISED, RESTATED, TRANSITION, Happening, Key, Record, happening
 from .silence import Silences
@@ -60,11 +63,26 @@ def check(world: "World") -> Verdict:
     for node in site.NODES:
         _Water(world, node, events[node], verdict).check()
     _Journal(world, verdict).check()
+    _replay(world, verdict)
     world.witness.finish(world.end_ns)
     world.witness.reflexes(events, lambda node, at_ns: _was_high(world, node, at_ns))
     verdict.findings += world.witness.findings + world.findings
     verdict.findings += Silences(world, events, world.journal()).check()
     return verdict
+
+
+def _replay(world: "World", verdict: Verdict) -> None:
+    """I9: whatever happened, the controller's record comes again as it was."""
+    path = world.machines[site.CENTRE].base / "data" / "journal.db"
+    if not path.exists():
+        return
+    try:
+        found = Replay(path, {site.plan().digest: site.plan()}).run()
+    except BuciumError as error:
+        verdict.find(f"I9 {error}")
+        return
+    if not found.same:
+        verdict.find(f"I9 row {found.bad_row}: {found.why}")
 
 
 def _was_high(world: "World", node: str, at_ns: int) -> bool:
