@@ -22,11 +22,12 @@ from .room import Room
 
 ACTIVE_MAX: Final = 16  # nodes served at once: with one piece on its way to each, 12 kB in the broker
 LOOK_NS: Final = NS_PER_S
-RESEND_NS: Final = 8 * NS_PER_S  # then twice as long each time; a piece and its answer take 1 s at 9.6 kbit/s
+RESEND_NS: Final = 8 * NS_PER_S  # then twice as long, up to 32 s; a piece and its answer take 1 s at 9.6 kbit/s
 TRIES_MAX: Final = 4  # without an answer; then the place is another node's
 GAP_NS: Final = NS_PER_S // 50  # between two pieces to one node: a quick link must not look like a flood
 REST_NS: Final = 60 * NS_PER_S
-REFUSED_NS: Final = 600 * NS_PER_S  # what a node has refused is offered again: its disk or its files may be mended
+REFUSED_NS: Final = 600 * NS_PER_S  # what a node has refused is offered again: its files may be mended
+DISK_NS: Final = 60 * NS_PER_S  # a disk may be sooner
 HEARD_NS: Final = 90 * NS_PER_S  # nobody sends to a node that is not there
 TROUBLE: Final = "plan-too-long"
 
@@ -91,7 +92,8 @@ class Spread:
         if self._packed is None or want.packed != self._packed.digest:
             return
         if want.why:
-            self.refused[node.id] = (want.why, node.boot, now_ns + REFUSED_NS)
+            wait_ns = DISK_NS if want.why == "disk" else REFUSED_NS
+            self.refused[node.id] = (want.why, node.boot, now_ns + wait_ns)
             self._active.pop(node.id, None)
             self._have.pop(node.id, None)
             return
@@ -124,7 +126,7 @@ class Spread:
                 self._rest_ns[name] = now_ns + round(REST_NS * (1 + self._jitter()))
                 continue
             first = min(errand.have, (len(self._packed.data) - 1) // PIECE_BYTES * PIECE_BYTES)
-            errand.sent_ns, errand.due_ns = now_ns, now_ns + (RESEND_NS << errand.tries)
+            errand.sent_ns, errand.due_ns = now_ns, now_ns + (RESEND_NS << min(errand.tries, 2))
             errand.tries += 1
             found.append((name, self._room.seal(Kind.CHUNK, name, self._packed.piece(first).pack())))
         return found

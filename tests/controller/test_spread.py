@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.spread import ACTIVE_MAX, GAP_NS, HEARD_NS, REFUSED_NS, RESEND_NS, REST_NS, TRIES_MAX
+from controller.spread import ACTIVE_MAX, DISK_NS, GAP_NS, HEARD_NS, REFUSED_NS, RESEND_NS, REST_NS, TRIES_MAX
 from cython_ext import NS_PER_S
 from lanes import planfile
 from lanes.envelope import Envelope, Kind, open_envelope, peek, seal
@@ -169,3 +169,10 @@ def test_a_malformed_want_is_counted(room):
     envelope = Envelope(Kind.WANT, "n1", CONTROLLER, node.boot, 99, 1, 1, 0, ["?"])
     assert room.room.hear(node, seal(envelope, key("n1"))) == "malformed"
     assert open_envelope(seal(envelope, key("n1")), OLD.plan.roster).envelope.kind is Kind.WANT
+
+
+def test_a_full_disk_is_tried_again_sooner_than_what_only_people_mend(room):
+    first = room.due()["n1"]
+    room.answer("n1", Want(first.packed, 0, "disk"))
+    assert room.due(DISK_NS / NS_PER_S - 2) == {}
+    assert room.due(3)["n1"].first == 0
