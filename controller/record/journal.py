@@ -16,8 +16,6 @@ Snapshots only shorten start-up. The chain vouches for them: a SNAPSHOT row hold
 import asyncio
 import contextlib
 import hashlib
-import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +29,7 @@ from lanes.store import Runner, StoreError
 
 from .database import Damaged, Database, Unwritten
 from .emergency import BYTES, Emergency, Torn
+from .head import Head, read_head, write_head
 from .records import ASIDE, GENESIS, Record, Row, hash_row, head_message
 
 PENDING_MAX: Final = 100_000  # rows appended and not yet on disk: 30 MB; beyond it the disk has failed us
@@ -38,28 +37,6 @@ RETRY_S: Final = 5.0  # between looks whether the database works again; each may
 EMERGENCY: Final = "journal-emergency"
 NO_EMERGENCY: Final = "emergency-missing"
 NO_HEAD: Final = "head-unwritten"
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A signed head: whoever keeps a copy can prove a later cut or fork."""
-
-    journal: bytes
-    seq: int
-    hash: bytes
-    wall_us: int
-    kid: bytes
-    signature: bytes
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "journal": self.journal.hex(),
-            "seq": self.seq,
-            "hash": self.hash.hex(),
-            "wall_us": self.wall_us,
-            "kid": self.kid.hex(),
-            "signature": self.signature.hex(),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +96,8 @@ class Journal:
         self._committing: asyncio.Future[None] | None = None
         self._failed = False  # a commit has failed: what comes after it would not be chained to what is on disk
         self._why = ""  # why rows go to the emergency journal; empty: they do not
-        self._told: set[tuple[str, str]] = set()
-        self._found: set[tuple[str, str]] = set()  # troubles as the disk's thread left them
+        self._no_spare = self._no_head = ""  # why there is no emergency journal, and no head beside the journal
+        self._told: dict[str, str] = {}
         self._retry_ns = 0
         self._emergency: Emergency | None = None
         self._db = self._database(spare)
@@ -148,7 +125,7 @@ class Journal:
     def _open(self, spare: Spare | None, former: Former | None) -> None:
         found = self._db.identity()
         if found is None:
-            if _read_head(self.head_path) is not None:
+            if read_head(self.head_path) is not None:
                 raise Damaged("it is empty, and the signed head beside it says that it was not", self.path)
             self._begin(former)
         else:
@@ -162,7 +139,7 @@ class Journal:
             self._seq, self._hash = self._db.last()
         if spare is not None:
             self._open_spare(spare)
-        head = _read_head(self.head_path)
+        head = read_head(self.head_path)
         if head is not None and head.get("journal") == self.id.hex() and int(head["seq"]) > self._seq:
             raise Damaged(f"cut: its signed head names row {head['seq']}, the last is {self._seq}", self.path)
 
@@ -185,7 +162,7 @@ class Journal:
         except Torn as torn:
             raise Damaged(str(torn), self.path) from None
         except StoreError as error:
-            self._found.add((NO_EMERGENCY, str(error)[-48:]))
+            self._no_spare = str(error)[-48:]
             if self._why:
                 raise
             return
@@ -334,12 +311,19 @@ class Journal:
 
     def _tell(self) -> None:
         """What the disk's thread has found, to whoever raises Trouble; that appends rows, and so wakes us again."""
-        found = self._found | ({(EMERGENCY, self._why)} if self._why else set())
-        for code, subject in sorted(self._told - found):
-            self.notice(code, subject, False)
-        for code, subject in sorted(found - self._told):
-            self.notice(code, subject, True)
-        self._told = found
+        self._say(EMERGENCY, self._why)
+        self._say(NO_EMERGENCY, self._no_spare)
+        self._say(NO_HEAD, self._no_head)
+
+    def _say(self, code: str, why: str) -> None:
+        was = self._told.get(code, "")
+        if why == was:
+            return
+        self._told[code] = why
+        if was:
+            self.notice(code, was, False)
+        if why:
+            self.notice(code, why, True)
 
     async def close(self) -> None:
         """Write what is left, with a signed head; nothing after a commit that failed. The run loop must have ended."""
@@ -369,7 +353,7 @@ class Journal:
             assert self._emergency is not None
             self._emergency.write(rows)
         if head is not None and any(row.kind is Record.HEAD for row in rows):
-            self._write_head(head)
+            self._no_head = write_head(self.head_path, head)
 
     def _merge_now(self) -> str:
         """Bring the emergency journal into the database, if that works again; else why not, and things stay as they are."""
@@ -385,23 +369,9 @@ class Journal:
         try:
             emergency.wipe(last)
         except StoreError as error:
-            self._found.add((NO_EMERGENCY, str(error)[-48:]))
+            self._no_spare = str(error)[-48:]
         self._why = ""
         return ""
-
-    def _write_head(self, head: Head) -> None:
-        """For others; the chain has it too. A disk that does not take it is Trouble, no more."""
-        beside = self.head_path.with_suffix(".head.new")
-        try:
-            with beside.open("w") as file:
-                json.dump(head.as_json(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.head_path)
-        except OSError as error:
-            self._found.add((NO_HEAD, error.strerror or ""))
-        else:
-            self._found = {found for found in self._found if found[0] != NO_HEAD}
 
     def drop(self) -> None:
         """Close the files as they are."""
@@ -427,12 +397,3 @@ class Journal:
     def read(self, seq: int) -> Row | None:
         """One row that is in the database."""
         return self._db.read(seq)
-
-
-def _read_head(path: Path) -> dict[str, Any] | None:
-    """The signed head beside a journal; None when there is none that can be read."""
-    try:
-        head = json.loads(path.read_bytes())
-        return head if isinstance(head, dict) and isinstance(head["seq"], int) and head["signature"] else None
-    except (OSError, ValueError, KeyError):
-        return None

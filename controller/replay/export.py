@@ -33,6 +33,8 @@ _ITEMS: Final[dict[Record, tuple[str, ...]]] = {
     Record.REFUSED: ("why", "count", "detail"),
     Record.STATE: ("signed", "mode"),
     Record.WATCHDOG: ("judged", "cause", "was", "level", "value", "reason", "trouble", "own"),
+    Record.PLAN: ("signed", "once", "not_after_us", "outcome", "plan", "packed"),
+    Record.HEARD: ("message", "verdict", "cap_deflated"),
     Record.ALARM: ("change", "alarm"),
     Record.DECISION: ("decision", "mode"),
     Record.KEPT: ("alarm",),
