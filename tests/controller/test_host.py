@@ -151,6 +151,21 @@ def test_a_cancelled_host_still_says_that_it_is_offline():
     virtual(scenario, run=False)
 
 
+def test_another_plan_reaches_every_node_that_is_born():
+    async def scenario(world):
+        running = asyncio.create_task(world.uplink().run())
+        await until(lambda: ("g", "n") in world.host.nodes and "gauge" in world.node().devices)
+        before = {metric.name: metric.point for metric in world.node().devices["gauge"].metrics}
+        world.host.replan(lambda g, n, d, m: {"level": 7}.get(m))
+        after = {metric.name: metric.point for metric in world.node().devices["gauge"].metrics}
+        assert before["level"] == 0
+        assert after == dict.fromkeys(before) | {"level": 7}
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual(scenario)
+
+
 @pytest.mark.parametrize(
     "forged", [encode_state(HostState(False, 1)), encode_state(HostState(False, 2**60)), b"OFFLINE", b""]
 )

@@ -146,6 +146,21 @@ def test_data_in_order_is_judged():
     assert world.asked == 0
 
 
+def test_under_another_plan_what_was_born_feeds_the_points_that_it_says():
+    """It counts the points the other way round, and has one less: nothing is born again for that."""
+    world = World()
+    world.birth()
+    world.device(1)
+    world.seen.samples.clear()
+    world.node.replan(lambda g, n, d, m: {("gauge", "level"): 1}.get((d, m)))
+    world.data(2, 2.5, alias=10)
+    world.data(3, 9.9, alias=11)
+    assert world.seen.samples == [(1, 2.5)]
+    world.device(4)
+    assert world.seen.samples[1:] == [(1, 0.5)]
+    assert world.asked == 0
+
+
 def test_a_gap_filled_in_time_is_put_in_order():
     world = born()
     for seq in (3, 5, 4, 2, 6):

@@ -11,17 +11,19 @@ from edge.troubles import Troubles
 from lanes import acts
 from lanes.envelope import Envelope, Kind, Opened, open_envelope, seal
 from lanes.identity import AlarmId, EventKey
-from lanes.keys import Mode
+from lanes.keys import Mode, Role
 from lanes.orders import reference_of
 from lanes.reports import ResetData
 from lanes.resets import PointReset
 from lanes.store import run_here
 from tests.kit import plans
 from tests.kit.clock import ManualClock
-from tests.kit.plans import key, signed, with_keys
+from tests.kit.plans import key, key_entry, signed, with_keys
 
 LATCHED = plans.PLAN.replace('id = "gauge"\n', 'id = "gauge"\nlatch = true\n')
-PLAN = signed(with_keys(LATCHED))
+OTHER = '\n[[zone]]\nid = "sculeni"\ncircle = [47.3, 27.6, 5.0]\n'
+ELSEWHERE = key_entry("eva", Role.OPERATOR, Mode.LIVE, ("sculeni",))
+PLAN = signed(with_keys(LATCHED.replace("\n[[point]]", OTHER + "\n[[point]]", 1)) + ELSEWHERE)
 BOOT = b"boot0001"
 
 
@@ -156,7 +158,9 @@ def test_an_act_resets_a_point_once_however_often_it_comes(node):
         ({"key": key("stranger")}, "unknown-key"),
         ({"person": "ion", "key": key("ana")}, "issuer"),
         ({"mode": Mode.TEST}, "mode"),
-        ({"zone": "sculeni"}, "zone"),
+        ({"zone": "sculeni"}, "zone"),  # the person is not named for it
+        ({"zone": "sculeni", "person": "eva"}, "zone"),  # the point does not endanger it
+        ({"person": "eva"}, "zone"),
         ({"hazard": Hazard.FIRE}, "zone"),
         ({"service": "n1"}, "addressee"),
         ({"act": acts.StopSiren()}, "kind"),
