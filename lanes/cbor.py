@@ -12,6 +12,7 @@ import cbor2
 
 from cython_ext import WireError
 
+_LEAVES: Final = frozenset({str, bytes, bool, float, type(None)})
 DEPTH_MAX: Final = 8  # our deepest message has 5; a hostile nest must not recurse
 DOCUMENT_DEPTH_MAX: Final = 16  # our deepest document, a controller's state whose nodes have gaps, has 9
 _kept = threading.local()  # each thread's encoder: to make one takes four times as long as to use it
@@ -65,7 +66,8 @@ def _plain(value: Any, depth: int, keys: tuple[type, ...]) -> None:
             raise WireError("cbor", "integer beyond 64 bits")
     elif isinstance(value, list):
         for item in value:
-            _plain(item, depth - 1, keys)
+            if type(item) not in _LEAVES or depth == 1:  # most are: no call for each
+                _plain(item, depth - 1, keys)
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, keys) or isinstance(key, bool):

@@ -5,6 +5,7 @@ supervision. What its node says of its parts goes through the one table of lanes
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from cython_ext import NS_PER_S, Level
@@ -128,7 +129,12 @@ def may_sign(room: Room, mode: Mode, *, wanted: bool) -> bool:
 
 def readiness_of(room: Room, view: SirenView) -> Readiness:
     """Could it sound now?"""
-    return readiness.judge(view.inputs, SirenTrouble(view.trouble), sight_of(room, view))
+    return _judged(view.state.inputs if view.state else 0, view.trouble, sight_of(room, view))
+
+
+@lru_cache(maxsize=4096)  # each siren is asked after every second, and few stand differently
+def _judged(inputs: int, trouble: int, sight: Sight) -> Readiness:
+    return readiness.judge(readiness.unpack(inputs), SirenTrouble(trouble), sight)
 
 
 def left_of(view: SirenView, siren: Siren) -> Left | None:
