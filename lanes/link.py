@@ -128,6 +128,7 @@ class MqttConnector:
             max_inflight_messages=INFLIGHT_MAX,
         )
         client._client.manual_ack_set(True)
+        _heed_early_end(client)
         try:
             await client.__aenter__()
         except (aiomqtt.MqttError, OSError) as error:
@@ -181,6 +182,22 @@ class MqttLink:
     def ack(self, message: Message) -> None:
         if message.qos:
             self._client._client.ack(message.token, message.qos)
+
+
+def _heed_early_end(client: aiomqtt.Client) -> None:
+    """A broker, or what stands before it, that closes before its CONNACK has refused; the library would wait the whole time."""
+    loop, told = asyncio.get_running_loop(), client._client.on_disconnect
+    assert told is not None
+
+    def refused() -> None:
+        if not client._connected.done():
+            client._connected.set_exception(aiomqtt.MqttError("closed before it answered"))
+
+    def ended(*rest: Any) -> None:
+        told(*rest)
+        loop.call_soon_threadsafe(refused)
+
+    client._client.on_disconnect = ended
 
 
 def _tls(settings: BrokerSettings) -> ssl.SSLContext | None:

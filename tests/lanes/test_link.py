@@ -67,3 +67,17 @@ async def test_an_absent_broker_is_link_down_and_says_where():
     with pytest.raises(LinkDown, match=str(port)):
         async with dial.connect("nobody"):
             pass
+
+
+async def test_a_broker_that_closes_before_it_answers_has_refused():
+    async def slam(reader, writer):
+        await reader.read(1)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(slam, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connector = MqttConnector(BrokerSettings.model_validate({"port": port, "timeout_s": 60}))
+    with pytest.raises(LinkDown, match="closed before it answered"):
+        async with asyncio.timeout(30), connector.connect("n1"):
+            pass
+    server.close()
