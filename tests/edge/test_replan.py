@@ -4,10 +4,13 @@ import asyncio
 
 import pytest
 
-from cython_ext import Level, Reason
+from cython_ext import Level, Reason, SystemClock, topics
 from lanes import control, planfile, plankept
+from lanes.envelope import Envelope, Kind, seal
+from lanes.keys import Mode
+from lanes.orders import Action, Order, OrderCore, reference_of
 from lanes.reports import BootData, ReceiptData, Stage, TroubleData
-from tests.kit.nodes import KEYS, NODE, document
+from tests.kit.nodes import CONTROLLER, GROUP, KEYS, NODE, document
 from tests.kit.site import signed_plan
 from tests.kit.whole_node import site
 
@@ -166,3 +169,51 @@ async def test_points_in_another_order_are_born_again_and_judged_as_themselves(t
         it.broker.start()
         await it.until(lambda: (1, Level.ALARM) in rows())
         await it.end()
+
+
+async def test_orders_are_judged_by_the_new_plan(tmp_path):
+    async with site(tmp_path) as it:
+        it.start()
+        await it.until(lambda: it.far.events)
+        boot = bytes.fromhex((await status(it))["boot"])
+        await it.far.offer(higher())
+        await it.until(lambda: it.far.states and it.far.states[-1].plan == higher().digest)
+
+        async def order(plan):
+            """A status check of the siren, made under this plan; its answer."""
+            now_us = SystemClock().wall_us()
+            core = OrderCore(bytes(8), ("town",), "", Mode.LIVE, 0, now_us + 30_000_000, plan.digest)
+            body = Order(Action.STATUS, "school", core, 0, boot).pack()
+            it.far.counter += 1
+            heads = (Kind.ORDER, CONTROLLER, NODE, it.far.boot, it.far.counter, now_us, plan.plan.version, 0, body)
+            data = seal(Envelope(*heads, now_us + 30_000_000), it.far.key)
+            await it.far.link.publish(topics.order(GROUP, NODE), data, qos=1)
+            found = lambda: [  # noqa: E731
+                e.data for e in it.far.events if isinstance(e.data, ReceiptData) and e.data.order == reference_of(data)
+            ]
+            await it.until(lambda: any(each.stage is not Stage.ACCEPTED for each in found()))
+            return found()[-1]
+
+        refused = await order(signed_plan())
+        assert (refused.stage, refused.reason) == (Stage.REFUSED, "plan")
+        assert (await order(higher())).reason != "plan"
+        await it.end()
+
+
+async def test_a_policy_that_becomes_automatic_lets_the_node_act_alone(tmp_path):
+    """Cut off, in danger, and by hand: nothing sounds, until the plan says otherwise."""
+    by_hand = document()["policy"][0] | {"mode": "by-hand", "reflex": False}
+    async with site(tmp_path, policy=[by_hand]) as it:
+        it.start()
+        it.far.acking = False
+        it.devices.set("gauge", "level", 4.2)
+        await it.until(lambda: ("cut-off", True) in told(it))
+        assert 1 not in it.relay
+        it.permit(11.0)
+        await it.far.offer(higher())
+        await it.until(lambda: it.relay and it.relay[-1] == 1)
+        await it.end()
+
+
+def told(it):
+    return [(e.data.code, e.data.on) for e in it.far.events if isinstance(e.data, TroubleData)]
