@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import cbor2
+
 from cython_ext import Level
 from lanes.envelope import peek
 from lanes.keys import Mode
@@ -17,6 +19,7 @@ from lanes.reports import Event, ReceiptData, State
 
 from .activation import Result
 from .alarm.changes import AlarmChange
+from .alarm.life import State as Life
 from .alarm.record import Alarm
 from .approvals import Yes, unpack_request
 from .fallback import Step
@@ -75,13 +78,50 @@ def recover(room: Room) -> int:
     if snapshot is not None:
         after = snapshot[0]
         room.restore(snapshot[1])
+    latest = _Latest(room)
     for row in room.journal.rows(after):
-        replay(room, row)
+        _fold(room, row, latest)
         count += 1
+    latest.settle()
     return count
 
 
-def replay(room: Room, row: Row) -> None:
+class _Latest:
+    """Alarms and what is to be told of them, read only as far as they still count: each row holds an alarm whole."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._open: dict[tuple[str, int], bytes] = {}
+        self._untold: dict[int, bytes] = {}
+
+    def alarm(self, packed: bytes) -> None:
+        alarm_id, mode, state, *_ = cbor2.loads(packed)  # the chain vouches for it
+        zone, hazard, _ = alarm_id.split("/", 2)
+        place = f"{zone}/{hazard}", mode
+        if state != Life.NORMAL:
+            self._open[place] = packed
+            return
+        self._open.pop(place, None)
+        over = Alarm.unpack(packed)
+        self._room.book.put(over)
+        self._room.forget(over)
+
+    def told(self, seq: int) -> None:
+        if self._untold.pop(seq, None) is None:
+            self._room.untold.pop(seq, None)
+
+    def changed(self, seq: int, packed: bytes) -> None:
+        self._untold[seq] = packed
+
+    def settle(self) -> None:
+        room = self._room
+        for packed in self._open.values():
+            room.book.put(Alarm.unpack(packed))
+        changes = {seq: AlarmChange.unpack(packed) for seq, packed in self._untold.items()}
+        room.untold = dict(sorted({**room.untold, **changes}.items()))
+
+
+def _fold(room: Room, row: Row, latest: _Latest) -> None:
     """Fold one row in."""
     value: Any = row.value
     match row.kind:
@@ -94,10 +134,10 @@ def replay(room: Room, row: Row) -> None:
         case Record.UNUSABLE:
             _unusable(room, *value)
         case Record.ALARM:
-            room.untold[row.seq] = AlarmChange.unpack(value[0])
-            _alarm(room, value[1])
+            latest.changed(row.seq, value[0])
+            latest.alarm(value[1])
         case Record.KEPT:
-            _alarm(room, value[0])
+            latest.alarm(value[0])
         case Record.DECISION:
             decision = Decision.unpack(value[0])
             room.stand((decision.alarm.zone, decision.alarm.hazard, Mode(value[1])), decision)
@@ -110,7 +150,7 @@ def replay(room: Room, row: Row) -> None:
         case Record.EXERCISE:
             room.schedule.put_drill(Drill.unpack(value))
         case Record.TOLD:
-            room.untold.pop(value[0], None)
+            latest.told(value[0])
         case Record.TROUBLE:
             code, subject, source, on = value
             room.troubles.put(code, subject, source, on, row.wall_us)
@@ -156,12 +196,6 @@ def _unusable(room: Room, data: bytes, _why: str, node_id: str, ledger: bytes, s
     node = room.fold.registry.nodes.get(node_id)
     if node is not None and not node.has(ledger, seq):
         room.fold.unusable(node, ledger, seq, data)
-
-
-def _alarm(room: Room, packed: bytes) -> None:
-    alarm = Alarm.unpack(packed)
-    room.book.put(alarm)
-    room.forget(alarm)
 
 
 def _order(room: Room, number: int, siren: str, data: bytes, alarm: str, level: int, by: str) -> None:

@@ -17,6 +17,7 @@ from cython_ext import Hazard, Level
 from lanes.keys import Mode
 from lanes.store import StoreError
 from tests.kit.control_room import ControlRoom
+from tests.kit.nights import Night
 from tests.kit.plans import key
 
 KEYS = {key("iasi").kid: key("iasi").public}
@@ -175,3 +176,16 @@ def test_only_so_many_are_kept(tmp_path: Path) -> None:
     assert len(names) == KEPT_MAX
     assert names[-1] == f"journal-aside-{KEPT_MAX + 3:03}.db"
     assert len(list(tmp_path.iterdir())) == 2 * KEPT_MAX
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_night_comes_back_from_its_rows_as_it_was(tmp_path: Path, seed: int) -> None:
+    night = Night(tmp_path / "journal.db", seed)
+    for _ in range(40):
+        night.rng.choice((night.state, night.level, night.level, night.wait, night.act, night.odd))()
+    before = night.control.room.pack()
+    await night.control.restart()
+    after = night.control.recovered_state
+    assert night.control.recovered > 20
+    for name in ("book", "decided", "barred", "ordered", "untold", "requests", "activations", "points"):
+        assert after[name] == before[name], name
