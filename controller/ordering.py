@@ -69,7 +69,9 @@ class Ordering:
         room = self._room
         view = room.fold.registry.sirens[siren]
         node = room.fold.registry.nodes[view.node]
-        if node.plan and not approvals:  # a node judges by the plan that it runs; what people have signed stays as it is
+        if (
+            node.plan and not approvals
+        ):  # a node judges by the plan that it runs; what people have signed stays as it is
             core = replace(core, plan=node.plan)
         order = Order(action, siren, core, view.order_epoch, node.boot, evidence, approvals)
         end_us = core.not_after_us if not_after_us is None else not_after_us

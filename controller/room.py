@@ -114,7 +114,10 @@ class Room:
         self.ordered: dict[bytes, Level] = {}  # incident → the Level that policy has ordered for
         self.used: dict[bytes, int] = {}  # acts and approvals that have counted → their not-after
         self.schedule = Schedule()
-        self.covers: tuple[bytes, Mapping[str, ZoneCover]] = b"", {}  # of the plan with this digest, files read (people.py)
+        self.covers: tuple[bytes, Mapping[str, ZoneCover]] = (
+            b"",
+            {},
+        )  # of the plan with this digest, files read (people.py)
         self.untold: dict[int, Tellable] = {}  # journal row → not yet in dispatch's outbox
         self.outgoing: deque[Outgoing] = deque()
         self.notify: Callable[[], None] = lambda: None

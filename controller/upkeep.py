@@ -31,7 +31,15 @@ HEAD_NS: Final = 60 * NS_PER_S
 HEAD_ROWS: Final = 1_000
 KEEP_TROUBLE_US: Final = 24 * 3_600_000_000
 PASSING: Final = frozenset(
-    {"ledger-new", "report-unusable", "ledger-gaps", "host-duplicate", "journal-aside", "clock-stepped", "cap-in-reference"}
+    {
+        "ledger-new",
+        "report-unusable",
+        "ledger-gaps",
+        "host-duplicate",
+        "journal-aside",
+        "clock-stepped",
+        "cap-in-reference",
+    }
 )  # said once, shown for a day
 
 

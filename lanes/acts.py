@@ -203,7 +203,9 @@ class ApplyPlan:
         return cls(fields.natural(version, "version"), fields.octets(plan, "plan", DIGEST_BYTES), _reason(reason))
 
 
-Act = AckAlarm | ResetAlarm | ShelveAlarm | UnshelveAlarm | RequestSiren | VetoSiren | StopSiren | CheckSiren | ApplyPlan
+Act = (
+    AckAlarm | ResetAlarm | ShelveAlarm | UnshelveAlarm | RequestSiren | VetoSiren | StopSiren | CheckSiren | ApplyPlan
+)
 _ACTS: Final[dict[str, Any]] = {act.VERB: act for act in get_args(Act)}
 PEOPLE: Final = frozenset({Role.OPERATOR})
 APPROVE: Final = "siren.approve"
@@ -251,9 +253,7 @@ def sign_approval(
     return seal(Envelope(Kind.APPROVAL, person, service, once, 0, now_us, plan_version, 0, body, end_us), key)
 
 
-def open_act(
-    data: bytes, roster: KeyFinder, *, service: str, now_us: int, roles: frozenset[Role] = PEOPLE
-) -> Signed:
+def open_act(data: bytes, roster: KeyFinder, *, service: str, now_us: int, roles: frozenset[Role] = PEOPLE) -> Signed:
     """The act, or WireError with why it does not count. Single use and zones are for the service to check."""
     opened = open_person(data, Kind.ACT, roster, service=service, now_us=now_us, roles=roles)
     envelope, signer = opened.envelope, opened.signer

@@ -17,7 +17,9 @@ class PasskeyOf(Settings):
     rp_id: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")] = Field(
         description="the relying party: the console's host, or a domain above it"
     )
-    origin: Annotated[str, Field(max_length=80)] = Field(description="the console's address, e.g. https://alarms.town.example")
+    origin: Annotated[str, Field(max_length=80)] = Field(
+        description="the console's address, e.g. https://alarms.town.example"
+    )
 
     @model_validator(mode="after")
     def _sense(self) -> Self:
@@ -52,7 +54,9 @@ class Key(Settings):
             raise ValueError(f"key of {self.signer!r}: only a person has a passkey")
         if len(self.public) == 2 * P256_BYTES:
             if self.passkey is None:
-                raise ValueError(f"key of {self.signer!r}: {P256_BYTES} bytes are a passkey's; Ed25519 has {PUBLIC_BYTES}")
+                raise ValueError(
+                    f"key of {self.signer!r}: {P256_BYTES} bytes are a passkey's; Ed25519 has {PUBLIC_BYTES}"
+                )
             if not is_point(bytes.fromhex(self.public)):
                 raise ValueError(f"key of {self.signer!r}: not a point of P-256")
         return self
