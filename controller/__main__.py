@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from cython_ext import BuciumError
 from lanes.kernelclock import KernelClock
@@ -16,6 +17,8 @@ from lanes.link import MqttConnector
 from lanes.store import ThreadRunner
 
 from . import app, config
+
+SWITCH_S: Final = 0.0005  # how long a thread that writes CAP may hold up an ack: each of our sends lets it in
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +53,7 @@ async def _run(ready: config.Ready) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     runners = {name: ThreadRunner(name) for name in ("journal", "dispatch", "files", "history", "network")}
+    sys.setswitchinterval(SWITCH_S)
     gc.freeze()  # what is loaded now stays: the collector need not walk it again
     try:
         await app.run(
