@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from controller.activation import Result
 from controller.drillnotice import DrillKind, DrillNotice
 from controller.replay.engine import Replay, Verdict
+from controller.siren.drills import BEGIN_US
 from controller.siren.silent import APART_US, slots
 from cython_ext import Level
 from lanes.acts import CheckSiren
@@ -322,7 +323,7 @@ def test_it_is_stopped_at_once_when_a_live_alarm_arises(tmp_path: Path) -> None:
 def test_a_controller_that_was_down_does_not_begin_late(tmp_path: Path) -> None:
     town = drill_town(tmp_path)
     town.go(10)
-    town.clock.advance(20 * 60)
+    town.clock.advance(10 * BEGIN_US / S_US)
     town.go(10)
     assert not town.log
     assert kinds(town)[-1][0] is DrillKind.MISSED
