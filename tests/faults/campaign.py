@@ -97,7 +97,8 @@ class Outcome:
         if late_s and sum(late_s) / len(late_s) > LATE_MEAN_S:
             found.append(f"I4 alarms were {sum(late_s) / len(late_s):.1f} s late on average, at most {LATE_MEAN_S:g} s")
         for kind, runs in self.by_kind():
-            limit_s, served = KINDS[kind].limit_s, [run.serving_s for run in runs if run.serving_s is not None]
+            limit_s = KINDS[kind].limit_s
+            served = [run.serving_s - run.queued_s for run in runs if run.serving_s is not None]
             if limit_s is not None and served and sum(served) / len(served) > limit_s:
                 found.append(
                     f"after {kind}: serving again after {sum(served) / len(served):.1f} s, at most {limit_s:g} s"

@@ -53,6 +53,7 @@ class Run:
     happened: bool = False
     met: bool = False  # the moment came
     serving_s: float | None = None
+    queued_s: float = 0.0  # of that, waiting for a processor
     dangers: list[Danger] = field(default_factory=list)
     failure: str = ""
 
@@ -145,6 +146,8 @@ async def _served(world: World, fault: Fault, run: Run) -> None:
     serving_ns = fault.serving_ns()
     assert serving_ns is not None
     run.serving_s = (serving_ns - fault.hit_ns) / NS
+    if run.victim in world.programs:
+        run.queued_s = min(world.programs[run.victim].queued_s(), run.serving_s)
 
 
 async def _told(world: World, run: Run) -> None:

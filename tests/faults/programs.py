@@ -88,6 +88,12 @@ class Program:
                 if line.startswith("VmHWM:"):
                     self.peak_kib = max(self.peak_kib, int(line.split()[1]))
 
+    def queued_s(self) -> float:
+        """How long this life has waited for a processor that others had: not the product's time."""
+        with contextlib.suppress(OSError, IndexError):
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+        return 0.0
+
     def tail(self) -> str:
         with contextlib.suppress(OSError):
             return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")

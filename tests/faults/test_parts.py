@@ -154,7 +154,7 @@ async def test_a_slow_line_is_as_slow_as_it_says() -> None:
 
 def run(kind: str, late_s: float = 1.0, *, happened: bool = True, failure: str = "") -> Run:
     danger = Danger("bridge", 1, NS, NS + round(late_s * NS))
-    return Run("w", kind, "bridge", "after", 1, happened, True, 2.0, [danger], failure)
+    return Run("w", kind, "bridge", "after", 1, happened, True, 2.0, 0.0, [danger], failure)
 
 
 def outcome(*runs: Run, promised: dict[str, int] | None = None) -> Outcome:
