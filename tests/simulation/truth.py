@@ -68,7 +68,7 @@ def floods(rng: Random, seconds: float) -> list[tuple[float, float]]:
     while at < seconds * 0.8:
         peak = rng.choice(PEAKS_M)
         for part in range(1, 5):
-            steps.append((at, LOW_M + (peak - LOW_M) * part / 4))
+            steps.append((min(at, seconds - 2), LOW_M + (peak - LOW_M) * part / 4))
             at += rng.uniform(0.5, 8.0)
         at += rng.uniform(5, seconds / 4)
         steps.append((min(at, seconds - 1), LOW_M + (peak - LOW_M) * rng.choice((0.3, 0.55, 0.8))))
