@@ -49,8 +49,9 @@ class Sequence:
         """Add an event that is not yet here."""
         assert not self.has(seq)
         self._recent = self._recent or bytearray(RECENT * DIGEST_BYTES)
-        at = seq % RECENT * DIGEST_BYTES
-        self._recent[at : at + DIGEST_BYTES] = digest
+        if seq > self.highest - RECENT:  # an older one that comes late must not stand in the place of a newer
+            at = seq % RECENT * DIGEST_BYTES
+            self._recent[at : at + DIGEST_BYTES] = digest
         at = bisect_left(self.runs, seq, key=lambda run: run.first)
         before = self.runs[at - 1] if at else None
         after = self.runs[at] if at < len(self.runs) else None

@@ -236,8 +236,7 @@ def _never_alone(_reflex: Reflex) -> int | None:
     return None
 
 
-def _believing(data: bytes, *, text_keys: bool) -> Any:
-    del text_keys
+def _believing(data: bytes, _depth: int, _keys: Any) -> Any:
     return cbor2.loads(data)
 
 
