@@ -59,3 +59,13 @@ def test_another_event_under_a_seq_that_is_here_forks_it_and_its_ack_names_ours(
         assert sequence.again(count, b"y" * 32)
         assert sequence.ack(b"journal1").through == seq, "the lowest"
     assert not Sequence.restore(sequence.pack()).again(seq, b"x" * 32), "after a restart none is at hand"
+
+
+@given(st.lists(st.integers(1, 200), unique=True, min_size=1))
+def test_an_event_that_comes_again_is_no_other_in_whatever_order_all_came(order: list[int]) -> None:
+    """A backlog comes with its alarms first, the newest of them before all."""
+    sequence = Sequence(b"ledger01")
+    for seq in order:
+        sequence.take(seq, digest(seq))
+        assert not any(sequence.again(each, digest(each)) for each in order if sequence.has(each))
+    assert not sequence.forked
