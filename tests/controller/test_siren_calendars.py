@@ -11,6 +11,7 @@ from controller.activation import Result
 from controller.drillnotice import DrillKind, DrillNotice
 from controller.replay.engine import Replay, Verdict
 from controller.siren.drills import BEGIN_US
+from controller.siren.picture import people_of
 from controller.siren.silent import APART_US, slots
 from cython_ext import Level
 from lanes.acts import CheckSiren
@@ -431,3 +432,9 @@ def test_the_desk_shows_it(tmp_path: Path) -> None:
     assert datetime.fromtimestamp(shown["next_us"] / 1e6, UTC).strftime("%m-%d %H:%M") == "06-03 07:00"
     siren = picture.siren(town.room.fold.registry.sirens["s1"])
     assert siren["sounding_mode"] == "exercise"
+
+
+def test_a_zone_whose_people_nobody_counted_has_no_figures() -> None:
+    told = people_of(None)
+    assert isinstance(told, dict)
+    assert not any(isinstance(value, int | float) and value for value in told.values())

@@ -1,4 +1,7 @@
-"""Exercises of the plan's calendar: the node obeys what its own signed plan names, at its time, once, and nothing else."""
+"""Exercises of the plan's calendar: the node obeys what its own signed plan names, at its time, once, and nothing else.
+
+Through the whole node; what is judged here: `edge.siren.exercise`.
+"""
 
 import asyncio
 from collections.abc import Iterator

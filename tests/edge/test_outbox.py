@@ -154,7 +154,7 @@ def test_nothing_is_ever_forgotten_but_by_an_ack(events, dice):
         if acked:
             box.acked(LEDGER, [(seq, seq)])
             owed.discard(seq)
-    assert {seq for _, seq in box.keys} == owed
+    assert {seq for _, seq in box.keys} >= owed  # an ack of what this life never handed over frees nothing
     for _ in range(60):
         now += 31 * S
         fly(box, now)

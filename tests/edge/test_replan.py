@@ -1,4 +1,7 @@
-"""Another plan comes over the alarm lane to a node that runs: nothing of its state is lost; what does not fit changes nothing."""
+"""Another plan comes over the alarm lane to a node that runs: nothing of its state is lost; what does not fit changes nothing.
+
+Through the whole node; what is judged here: `edge.plan.follow`.
+"""
 
 import asyncio
 
