@@ -4,10 +4,10 @@ Written beside, synced, renamed, the folder synced: a power cut leaves the old n
 """
 
 import logging
-import os
 from pathlib import Path
 from typing import Final
 
+from . import durable
 from .sparkplug import BDSEQ_COUNT, TIMESTAMP_MAX
 from .store import Runner
 
@@ -79,14 +79,4 @@ def _read(path: Path) -> int | None:
 
 
 def _write(path: Path, value: int) -> None:
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        file.write(b"%d\n" % value)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    durable.replace(path, b"%d\n" % value)

@@ -8,7 +8,6 @@ who may sign plans.
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from cython_ext import ConfigError, WireError
 
-from . import cbor
+from . import cbor, durable
 from .envelope import Envelope, Kind, Opened, open_envelope, seal
 from .keys import Mode, Role, SigningKey
 from .plan import Id, Plan, Public
@@ -111,18 +110,7 @@ def file_of(signed: SignedPlan) -> bytes:
 
 def write(signed: SignedPlan, path: Path) -> None:
     """Write the file so that a power cut leaves the old or the new one."""
-    data = file_of(signed)
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    durable.replace(path, file_of(signed))
 
 
 def read(path: Path) -> SignedPlan:

@@ -9,14 +9,13 @@ that is no Trouble for as long as the file is the one that was there at that mom
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cython_ext import ConfigError
 
-from . import planfile
+from . import durable, planfile
 from .planfile import Root, SignedPlan
 
 NAME: Final = "plan.running"
@@ -82,14 +81,9 @@ def _put_aside(folder: Path) -> None:
 
 def adopt(signed: SignedPlan, folder: Path, delivered: Path) -> None:
     """From now on this plan runs, over the delivered file as it stands now. OSError: the disk does not take it."""
-    beside = folder / f"{ADOPTED}.new"
-    with beside.open("wb") as file:
-        file.write(_digest(delivered))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(folder / ADOPTED)
+    durable.replace(folder / ADOPTED, _digest(delivered))
     _put_aside(folder)
-    planfile.write(signed, folder / NAME)  # syncs the folder, the first file's name with it
+    planfile.write(signed, folder / NAME)
 
 
 def _digest(path: Path) -> bytes:

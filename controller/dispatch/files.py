@@ -1,9 +1,9 @@
 """Writes each CAP message into a folder, whole or not at all. The name sorts by time and repeats with the identifier."""
 
-import os
 from pathlib import Path
 
 from cython_ext import ConfigError
+from lanes import durable
 from lanes.store import Runner
 
 from . import Answer, Message
@@ -46,15 +46,5 @@ class Files:
     def _write(self, message: Message) -> Path:
         stamp = time_of(message.sent_us)[:19].replace(":", "").replace("-", "")
         path = self._settings.folder / f"{stamp}-{message.identifier}.xml"
-        beside = path.with_suffix(".new")
-        with beside.open("wb") as file:
-            file.write(message.cap or b"")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        durable.replace(path, message.cap or b"")
         return path

@@ -14,6 +14,7 @@ import apsw
 import cbor2
 
 from cython_ext import Clock
+from lanes.durable import sync_folder
 from lanes.identity import STORE_ID_BYTES
 from lanes.store import StoreError
 
@@ -43,7 +44,7 @@ def set_aside(path: Path, emergency: Path | None) -> Path:
             if (beside := path.with_suffix(end)).exists():
                 _move(beside, there.with_suffix(end))
         _move(path, there)  # last: while the journal has its name, this has not happened
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StoreError(f"damaged, and cannot be set aside: {error.strerror}", path) from None
     for old in sorted(path.parent.glob(f"{path.stem}-aside-*.db"))[:-KEPT_MAX]:
@@ -63,14 +64,6 @@ def _move(here: Path, there: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         here.unlink()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Remains:

@@ -24,6 +24,7 @@ from typing import Final
 
 import apsw
 
+from lanes.durable import sync_folder
 from lanes.store import StoreError
 
 from .records import Record, Row, hash_row
@@ -187,8 +188,4 @@ def _make(path: Path, journal: bytes, size: int) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

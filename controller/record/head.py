@@ -1,10 +1,11 @@
 """A signed head of the journal, and the file beside the journal that holds the last one."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lanes import durable
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,8 @@ class Head:
 
 def write_head(path: Path, head: Head) -> str:
     """For others; the chain has it too. Why a disk does not take it, or ""."""
-    beside = path.with_suffix(".head.new")
     try:
-        with beside.open("w") as file:
-            json.dump(head.as_json(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        durable.replace(path, json.dumps(head.as_json()).encode())
     except OSError as error:
         return error.strerror or "disk"
     return ""

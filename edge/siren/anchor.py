@@ -4,11 +4,10 @@ It may lag behind the store (it is written after the relay has moved), never lea
 is one: whoever restores a disk image restores both otherwise, and then only not-after and the boot nonce stand (design §2.4).
 """
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lanes import durable
 from lanes.identity import STORE_ID_BYTES
 
 
@@ -32,15 +31,4 @@ def read_anchor(path: Path) -> Anchor | None:
 
 def write_anchor(path: Path, anchor: Anchor) -> None:
     """Replace the file so that a power cut leaves the old or the new one. OSError on trouble."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("w", encoding="ascii") as file:
-        file.write(f"{anchor.store.hex()} {anchor.generation}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    with suppress(OSError):  # some file systems cannot sync a folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    durable.replace(path, f"{anchor.store.hex()} {anchor.generation}\n".encode("ascii"))

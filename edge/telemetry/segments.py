@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from lanes.durable import sync_folder
+
 from .births import RECORD
 
 SEGMENT_BYTES: Final = 256 << 10  # 11 minutes of 16 points at 1 Hz: what a restart may send twice
@@ -149,7 +151,7 @@ class Segments:
         try:
             _append(path, data)
             if not before:
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
         except OSError:
             with suppress(OSError):  # what a failed sync left is never believed: the next one begins a new file
                 os.truncate(path, before) if before else path.unlink()
@@ -280,13 +282,5 @@ def _append(path: Path, data: bytes) -> None:
         while view:
             view = view[os.write(handle, view) :]
         os.fdatasync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from cython_ext.errors import ConfigError
 from lanes.control import serve as serve_verbs
 
+from .faults import misbehaviour
+
 if TYPE_CHECKING:
     from .world import Simulation
 
@@ -45,8 +47,6 @@ class _Verbs:
         self._world.trouble(_text(args, "device"), _text(args, "channel"), _text(args, "means"), on)
 
     async def fault(self, args: dict[str, Any]) -> None:
-        from .world import misbehaviour
-
         fields = {key: _number(args, key) for key in args if key not in ("device", "fault")}
         self._world.fault(_text(args, "device"), misbehaviour(_text(args, "fault"), **fields))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from cython_ext.errors import ConfigError
 from firmware_bridge.modbus.frames import crc
 
 STRAY: Final = 0x7E  # neither 00 nor FF: no idle line
@@ -36,6 +37,20 @@ class Misbehaviour:
     delay_s: float = 0.0
     code: int = 4
     times: int = 0
+
+
+def misbehaviour(fault: str, **fields: float) -> Misbehaviour:
+    """From a control message; ConfigError names the faults."""
+    known = {"delay_s": float, "code": int, "times": int}
+    if fault not in {one.value for one in Fault} or not fields.keys() <= known.keys():
+        faults = ", ".join(one.value for one in Fault if one)
+        raise ConfigError(f"faults are {faults}, each with {', '.join(known)}; '' is none")
+    return Misbehaviour(
+        Fault(fault),
+        delay_s=fields.get("delay_s", 0.0),
+        code=int(fields.get("code", 4)),
+        times=int(fields.get("times", 0)),
+    )
 
 
 def rtu_pieces(how: Misbehaviour, unit: int, pdu: bytes) -> list[tuple[float, bytes]]:

@@ -175,17 +175,3 @@ class Simulation:
             timer = loop.call_later(wire.delay_s, self.set, device, channel, entry.value)
             self._timers = {one for one in self._timers if not one.cancelled() and one.when() > loop.time()}
             self._timers.add(timer)
-
-
-def misbehaviour(fault: str, **fields: float) -> Misbehaviour:
-    """From a control message; ConfigError names the faults."""
-    known = {"delay_s": float, "code": int, "times": int}
-    if fault not in {one.value for one in Fault} or not fields.keys() <= known.keys():
-        faults = ", ".join(one.value for one in Fault if one)
-        raise ConfigError(f"faults are {faults}, each with {', '.join(known)}; '' is none")
-    return Misbehaviour(
-        Fault(fault),
-        delay_s=fields.get("delay_s", 0.0),
-        code=int(fields.get("code", 4)),
-        times=int(fields.get("times", 0)),
-    )

@@ -18,10 +18,10 @@ from firmware_bridge.modbus.bus import ModbusBus
 from firmware_bridge.profile import load
 from firmware_bridge.settings import DeviceSettings, GpioBus, ModbusRtuBus, ModbusTcpBus, SirenSettings
 from firmware_bridge.simulators import control
-from firmware_bridge.simulators.faults import Fault, Misbehaviour
+from firmware_bridge.simulators.faults import Fault, Misbehaviour, misbehaviour
 from firmware_bridge.simulators.line import PtyLine
 from firmware_bridge.simulators.record import Entry
-from firmware_bridge.simulators.world import Simulation, load_world, misbehaviour
+from firmware_bridge.simulators.world import Simulation, load_world
 from firmware_bridge.sirens.mode import Mode
 from lanes.control import ControlError, ask
 
