@@ -208,6 +208,7 @@ class _Node:
             clock=clock,
             record=self._reporter.record,
             reflex=self._reflex.transition,
+            turned=self._reflex.turned,
             snapshot=self._data / "panel",
             runner=runner,
             troubles=self._troubles,

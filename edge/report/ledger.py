@@ -42,6 +42,7 @@ WAL_BYTES_MAX: Final = 4 << 20
 PRUNE_EVENTS: Final = 2_000  # how many go at a time: 0.6 MB, some 20 ms on an SD card
 COUNTER_BLOCK: Final = 1_000  # state reports take their counter from blocks, so that each costs no commit
 MEMORY: Final = Path(":memory:")
+UNREADABLE: Final = (apsw.Error, UnicodeDecodeError)  # what a damaged file may answer
 URGENT: Final = 0  # ranks: a raised Level goes before all else
 CALM: Final = 1
 
@@ -50,6 +51,14 @@ _NEWEST_FIRST: Final = """
 SELECT seq, data FROM outbox JOIN event USING (seq) WHERE outbox.rank = ? ORDER BY outbox.seq DESC LIMIT ?
 """
 _OLDEST_FIRST: Final = _NEWEST_FIRST.replace("DESC", "ASC")
+_ASTRAY: Final = """
+SELECT count(*) FROM outbox WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.seq = outbox.seq AND event.rank = outbox.rank)
+"""  # what waits for an ack and is no event: a bit of the outbox has changed, and another event no longer waits
+_STRANGE: Final = """
+SELECT count(*) FROM salvaged WHERE typeof(rank) != 'integer' OR typeof(seq) != 'integer' OR typeof(ledger) != 'blob'
+OR typeof(data) != 'blob'
+"""
+META: Final = {"id": bytes, "through": int, "journal": bytes, "pruned": int, "counter": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,9 @@ class Ledger:
                 with self._db:
                     self._set(id=entropy(STORE_ID_BYTES), node=node, through=0, journal=b"", pruned=0, counter=0)
             self._inspect(node)
+        except UnicodeDecodeError:
+            self._db.close()
+            raise DamagedError("a text is not what was written", self.path) from None
         except BaseException:
             with suppress(apsw.Error):
                 self._db.close()
@@ -114,18 +126,24 @@ class Ledger:
             raise DamagedError(f"it belongs to node {owner!r}, this is {node!r}", self.path)
         if (said := self._db.pragma("quick_check")) != "ok":
             raise DamagedError(f"quick_check: {str(said)[:80]}", self.path)
+        for name, kind in META.items():
+            if type(self._meta(name)) is not kind:
+                raise DamagedError(f"its {name!r} is not what was written", self.path)
         self.id: bytes = self._meta("id")
         self.head = self._last()
         self.through: int = self._meta("through")
         self.journal: bytes = self._meta("journal")
         self._opened = self.through
         rows = 0
-        for seq, rank, data, digest in self._db.execute("SELECT seq, rank, data, digest FROM event"):
+        for row in self._db.execute("SELECT seq, rank, data, digest FROM event"):
             rows += 1
-            if digest != digest_of(seq, rank, data):
-                raise DamagedError(f"event {seq} is not what was written", self.path)
+            if not is_whole(*row):
+                raise DamagedError(f"event {row[0]} is not what was written", self.path)
         if rows != self.head - self._meta("pruned"):
             raise DamagedError(f"{self.head - self._meta('pruned') - rows} events are gone", self.path)
+        for query, what in ((_ASTRAY, "outbox"), (_STRANGE, "salvaged")):
+            if count := self._db.execute(query).get:
+                raise DamagedError(f"{count} rows of {what!r} are not what was written", self.path)
 
     @property
     def durable(self) -> bool:
@@ -327,12 +345,25 @@ def digest_of(seq: int, rank: int, data: bytes) -> bytes:
     return sha256(seq.to_bytes(8, "big") + bytes((rank,)) + data).digest()[: DIGEST_BYTES // 2]
 
 
+def is_whole(seq: object, rank: object, data: object, digest: object) -> bool:
+    """Whether a row is as it was written. SQLite gives whatever type a damaged row's header names, NULL too."""
+    if (
+        type(seq) is not int
+        or seq <= 0
+        or rank not in (URGENT, CALM)
+        or type(rank) is not int
+        or type(data) is not bytes
+    ):
+        return False
+    return digest == digest_of(seq, rank, data)
+
+
 def read_unacked(path: Path, node: str, head: int | None = None) -> Iterator[Kept]:
     """What can still be read of a damaged ledger: its unacked events whose digest is right; none when it is another node's.
 
     Events above `head` were never promised to anyone (their commit failed) and are left out. Never raises for the damage.
     """
-    with suppress(apsw.Error):
+    with suppress(*UNREADABLE):
         db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             meta = dict(db.execute("SELECT name, value FROM meta"))
@@ -351,16 +382,17 @@ def read_unacked(path: Path, node: str, head: int | None = None) -> Iterator[Kep
                     break
                 if head is None or kept.seq <= head:
                     yield kept
-            with suppress(apsw.Error):
+            with suppress(*UNREADABLE):
                 for rank, old, seq, data in db.execute("SELECT * FROM salvaged"):
-                    yield Kept(old, seq, rank == URGENT, data)
+                    if type(old) is bytes and type(seq) is int and type(data) is bytes:
+                        yield Kept(old, seq, rank == URGENT, data)
         finally:
             db.close()
 
 
 def _right_rows(db: apsw.Connection, query: str, ledger: bytes) -> Iterator[Kept]:
     """Events as far as the damage lets us read, less those that are not what was written."""
-    with suppress(apsw.Error):
-        for seq, rank, data, digest in db.execute(query):
-            if digest == digest_of(seq, rank, data):
-                yield Kept(ledger, seq, rank == URGENT, data)
+    with suppress(*UNREADABLE):
+        for row in db.execute(query):
+            if is_whole(*row):
+                yield Kept(ledger, row[0], row[1] == URGENT, row[2])

@@ -42,6 +42,7 @@ class Judge:
         clock: Clock,
         record: Callable[[TransitionData], Awaitable[EventKey]],
         reflex: Callable[[TransitionData, EventKey], None],
+        turned: Callable[[str, Level], None],
         snapshot: Path,
         runner: Runner,
         troubles: Troubles,
@@ -52,6 +53,7 @@ class Judge:
         self._clock = clock
         self._record = record
         self._reflex = reflex
+        self._turned = turned  # told of each Level at once, before it is durable
         self._path = snapshot
         self._runner = runner
         self._troubles = troubles
@@ -182,6 +184,8 @@ class Judge:
     def _enqueue(self, transitions: Sequence[Transition]) -> None:
         if transitions:
             self._waiting.extend(self._data(transition) for transition in transitions)
+            for transition in transitions:
+                self._turned(self.ids[transition.point], transition.level)
             self._news.set()
 
     async def _tell(self) -> None:

@@ -49,6 +49,7 @@ class Reflex:
         self._clock = clock
         self._take_plan(signed)
         self._points: dict[str, tuple[Level, EventKey]] = {}  # not normal: Level, and the event of its raise
+        self._now: dict[str, Level] = {}  # the same as the Panel has it, though its event may still wait for the disk
         self._dangers: dict[tuple[str, Hazard], _Danger] = {}
         self._tries: dict[tuple[str, bytes, Level], int] = {}
         self._cut_off = False
@@ -86,6 +87,12 @@ class Reflex:
                 fresh = data.cause is Cause.RAISED and data.was is Level.NORMAL
                 self._weigh(zone, self._plan.hazard_of(data.point), key, fresh=fresh)
         self._wake.set()
+
+    def turned(self, judged: str, level: Level) -> None:
+        """The Panel has this point at `level` from now on; the event comes after its commit. For a danger that is over nothing
+        sounds, however long the disk takes to say so.
+        """
+        self._now[judged] = level
 
     def cut_off(self, since_ns: int | None) -> None:
         """Since when no controller hears us; None: we are connected."""
@@ -174,7 +181,7 @@ class Reflex:
             opened.level = level
 
     def _speaking(self, zone: str, hazard: Hazard, floor: Level) -> list[str]:
-        """Our points and votes at or above `floor` that raise this zone's alarm by themselves."""
+        """Our points and votes at or above `floor`, by their events, that raise this zone's alarm by themselves."""
         plan = self._plan
         found = []
         for judged, (level, _) in self._points.items():
@@ -183,6 +190,10 @@ class Reflex:
             if level >= floor and alone and zone in plan.zones_of(judged) and plan.hazard_of(judged) is hazard:
                 found.append(judged)
         return found
+
+    def _still(self, zone: str, hazard: Hazard, floor: Level) -> list[str]:
+        """Those of them that stand so high even now."""
+        return [point for point in self._speaking(zone, hazard, floor) if self._now.get(point, floor) >= floor]
 
     # What follows from it.
 
@@ -210,6 +221,7 @@ class Reflex:
             p
             for p in self._plan.policies
             if p.reflex and p.mode in AUTOMATIC and (p.zone, p.hazard) == (zone, name) and RANK[p.level] <= danger.level
+            if self._still(zone, hazard, RANK[p.level])
         ]
         next_ns: int | None = None
         for policy in sorted(policies, key=lambda p: RANK[p.level], reverse=True):
@@ -228,7 +240,7 @@ class Reflex:
         """Sound our sirens of the policy's zone; whether one of them is to be tried again."""
         again = False
         level = RANK[policy.level]
-        speaking = self._speaking(policy.zone, hazard, level)
+        speaking = self._still(policy.zone, hazard, level)
         events = tuple(self._points[p][1] for p in speaking)[:EVENTS_MAX]
         for siren in self._own:
             pattern = self._plan.timing(policy.pattern, siren.family)

@@ -24,6 +24,7 @@ class Rig:
     def __init__(self, folder: Path, clock: ManualClock, **plan: object) -> None:
         self.clock = clock
         self.log: list[tuple[str, TransitionData]] = []
+        self.turned: list[tuple[str, Level]] = []
         self.seq = 0
         self.disk = asyncio.Event()
         self.disk.set()
@@ -34,6 +35,7 @@ class Rig:
             clock=clock,
             record=self._record,
             reflex=lambda data, key: self.log.append((f"reflex {key.seq}", data)),
+            turned=lambda judged, level: self.turned.append((judged, level)),
             snapshot=folder / "panel",
             runner=run_here,
             troubles=Troubles(lambda data: self.told.append((data.code, data.on))),
@@ -76,6 +78,7 @@ def test_a_transition_is_durable_before_the_reflex_hears_of_it(tmp_path):
         await rig.sample(LEVEL, 3.3)
         await asyncio.sleep(5)
         assert rig.log == []
+        assert rig.turned[-1] == ("level", Level.ALARM), "but it knows"
         rig.disk.set()
         await asyncio.sleep(1)
 

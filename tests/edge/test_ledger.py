@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edge.report.ledger import AckVerdict, DamagedError, Draft, Ledger, read_unacked
+from edge.report.ledger import AckVerdict, DamagedError, Draft, Kept, Ledger, read_unacked
+from edge.report.ledgers import BROKEN
 from lanes.orders import Ack
 from lanes.store import StoreError
 from tests.kit.nodes import NODE, entropy
@@ -161,6 +162,40 @@ def test_every_flipped_bit_of_an_event_is_found(tmp_path):
         path.write_bytes(broken)
         with pytest.raises((DamagedError, StoreError)):
             open_ledger(tmp_path)
+
+
+def test_whatever_a_changed_byte_makes_of_a_row_is_damage_and_no_crash(tmp_path):
+    """SQLite gives back what the row's header names: NULL, a number, a text that is none."""
+    ledger = open_ledger(tmp_path)
+    kept = ledger.append([draft(size=60), draft(size=60), draft(True, size=60)])
+    ledger.salvage([Kept(b"ledger00", 5, False, b"salvaged".ljust(60, b"."))])
+    ledger.checkpoint()
+    ledger.close()
+    path = tmp_path / "ledger.db"
+    whole = path.read_bytes()
+    places = [whole.index(part) for part in (kept[1].data, b"salvaged....", b"node" + NODE.encode())]
+    found = 0
+    for at in (at for place in places for at in range(place - 12, place + 12)):
+        for value in (0x00, 0x01, 0x07, 0x15, 0xFF):
+            path.write_bytes(whole[:at] + bytes((value,)) + whole[at + 1 :])
+            for each in read_unacked(path, NODE):
+                assert (type(each.ledger), type(each.seq), type(each.data)) == (bytes, int, bytes)
+            try:
+                open_ledger(tmp_path).close()
+            except (StoreError, apsw.SQLError, *BROKEN):
+                found += 1
+    assert found > 100
+
+
+def test_an_event_that_no_longer_waits_by_a_changed_bit_is_found(tmp_path):
+    ledger = open_ledger(tmp_path)
+    ledger.append([draft(), draft(), draft()])
+    ledger.close()
+    with sqlite3.connect(tmp_path / "ledger.db") as other:
+        other.execute("UPDATE outbox SET seq = 7 WHERE seq = 2")
+    with pytest.raises(DamagedError, match="outbox"):
+        open_ledger(tmp_path)
+    assert [kept.seq for kept in read_unacked(tmp_path / "ledger.db", NODE)] == [1, 2, 3]
 
 
 def test_a_row_that_vanished_is_found(tmp_path):

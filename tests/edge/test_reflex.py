@@ -136,6 +136,26 @@ def test_a_level_that_falls_before_the_cut_sounds_nothing(tmp_path: Path) -> Non
     run(tmp_path, test)
 
 
+def test_a_danger_that_is_over_is_not_sounded_for_while_the_disk_takes_its_time(tmp_path: Path) -> None:
+    """Seed 36 of the simulated sites: the fall waited for the disk, as did the ack of an older event, which cut the node off."""
+
+    async def test(w: World) -> None:
+        w.raises("gauge", Level.ALARM)
+        w.r.reflex.turned("gauge", Level.ATTENTION)
+        await w.cut(60)
+        assert w.r.monitor.activations == 0
+        w.raises("gauge", Level.ATTENTION, Level.ALARM, Cause.LOWERED)
+        w.r.reflex.turned("gauge", Level.ALARM)
+        await asyncio.sleep(60)
+        assert w.r.monitor.activations == 0, "not before it is durable"
+        w.permit()
+        w.raises("gauge", Level.ALARM, Level.ATTENTION)
+        await asyncio.sleep(1)
+        assert w.r.on()
+
+    run(tmp_path, test)
+
+
 def test_trouble_at_a_held_level_changes_nothing(tmp_path: Path) -> None:
     async def test(w: World) -> None:
         w.raises("gauge", Level.ALARM)

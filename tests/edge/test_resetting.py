@@ -45,6 +45,7 @@ class Node:
             clock=self.clock,
             record=record,
             reflex=lambda data, key: None,
+            turned=lambda judged, level: None,
             snapshot=folder / "panel",
             runner=run_here,
             troubles=Troubles(lambda data: None),

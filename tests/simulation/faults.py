@@ -3,6 +3,7 @@
 Names are those of the fault table (reliability.md §9). `PROMISED` are the counters that a whole campaign must have seen.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -75,6 +76,7 @@ class Faults:
         self.world = world
         self.rng = rng
         self.single = False
+        self._held: Counter[str] = Counter()
         self.kinds: dict[str, Callable[[float], None]] = {
             "kill": self._kill,
             "trap": self._trap,
@@ -133,18 +135,27 @@ class Faults:
         begin: Act,
         end: Act,
         mute: tuple[str, ...] = (),
+        *,
+        holds: str = "",
     ) -> None:
-        """A fault of so many seconds. `names`: who cannot do its work meanwhile; `mute`: of whom nothing is heard."""
+        """A fault of so many seconds. `names`: who cannot do its work meanwhile; `mute`: of whom nothing is heard; `holds`: what
+        is well again only when the last of several such faults is over.
+        """
         world = self.world
+        if at_s >= world.seconds:
+            return  # healed before it began
 
         def start() -> None:
             self._seen(what)
             world.outages.begin(names)
             world.mute.begin(mute)
+            self._held[holds] += 1
             begin()
 
         def stop() -> None:
-            end()
+            self._held[holds] -= 1
+            if not holds or not self._held[holds]:
+                end()
             world.outages.end(names)
             world.mute.end(mute)
 
@@ -199,7 +210,9 @@ class Faults:
         name = self._any()
         what = f"F04 {'controller' if name == site.CENTRE else 'node'} stopped and continued"
         world, seconds = self.world, self.rng.uniform(2, 60)
-        self._during(at_s, seconds, what, (name,), lambda: world.freeze(name), lambda: world.thaw(name))
+        self._during(
+            at_s, seconds, what, (name,), lambda: world.freeze(name), lambda: world.thaw(name), holds=f"stop {name}"
+        )
 
     # The network.
 
@@ -208,7 +221,8 @@ class Faults:
         seconds, wipe = self.rng.uniform(0.5, 40), self.rng.random() < 0.8
         what = "F03 broker killed, its state wiped" if wipe else "F03 broker killed"
         names = (*self.world.machines, "broker")
-        self._during(at_s, seconds, what, names, lambda: broker.stop(wipe=wipe), lambda: broker.start(), names)
+        stop, start = lambda: broker.stop(wipe=wipe), lambda: broker.start()
+        self._during(at_s, seconds, what, names, stop, start, names, holds="broker")
 
     def _partition(self, at_s: float) -> None:
         name, network = self._any(), self.world.network
@@ -221,7 +235,7 @@ class Faults:
             what,
             (name,),
             lambda: network.block(name, out=out, into=into),
-            lambda: network.unblock(name),
+            lambda: network.unblock(name, out=out, into=into),
             (name,) if out else (),
         )
 
@@ -237,7 +251,7 @@ class Faults:
                 "F07 links cut one by one",
                 (name,),
                 lambda name=name: network.block(name, out=True, into=True),  # type: ignore[misc]
-                lambda name=name: network.unblock(name),  # type: ignore[misc]
+                lambda name=name: network.unblock(name, out=True, into=True),  # type: ignore[misc]
                 (name,),
             )
 
@@ -286,7 +300,7 @@ class Faults:
             disk.full, disk.free_bytes = True, free
 
         what = f"F14 {'controller' if name == site.CENTRE else 'node'}'s disk full"
-        self._during(at_s, self.rng.uniform(3, 60), what, (name,), begin, disk.heal)
+        self._during(at_s, self.rng.uniform(3, 60), what, (name,), begin, disk.heal, holds=f"disk {name}")
 
     def _broken(self, at_s: float) -> None:
         name, sync = self._any(), self.rng.random() < 0.5
@@ -296,7 +310,7 @@ class Faults:
             disk.sync_fails, disk.write_fails = sync, not sync
 
         what = "F15 sync fails" if sync else "F15 write fails"
-        self._during(at_s, self.rng.uniform(0.5, 30), what, (name,), begin, disk.heal)
+        self._during(at_s, self.rng.uniform(0.5, 30), what, (name,), begin, disk.heal, holds=f"disk {name}")
 
     def _locked(self, at_s: float) -> None:
         """Somebody else's program holds the write lock."""
@@ -370,7 +384,9 @@ class Faults:
         def end() -> None:
             wires.line.misbehaviour.pop(GAUGE_UNIT, None)
 
-        self._during(at_s, self.rng.uniform(2, 60), "F19 gauge misbehaves", (f"{name}/gauge",), begin, end)
+        self._during(
+            at_s, self.rng.uniform(2, 60), "F19 gauge misbehaves", (f"{name}/gauge",), begin, end, holds=f"gauge {name}"
+        )
 
     def _hostile(self, at_s: float) -> None:
         """A stranger on the broker sends what he recorded, and what he made."""

@@ -100,7 +100,7 @@ def ledgers(folder: Path, keys: Keys) -> Iterator[Happening]:
             for query in tables:
                 try:
                     for (data,) in db.execute(query):
-                        message = keys.open(bytes(data))
+                        message = keys.open(data) if isinstance(data, bytes) else None  # a spoilt row may hold anything
                         if message is not None and message.kind == EVENT:
                             yield happening(message)
                 except sqlite3.Error:

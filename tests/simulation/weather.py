@@ -49,6 +49,7 @@ class Network:
         self.broker = SpoilingBroker(self)
         self.no_way_out: set[str] = set()  # machines whose messages do not reach the broker
         self.no_way_in: set[str] = set()
+        self._cuts: list[tuple[str, bool, bool]] = []  # machine, its road out, its road in
         self._orphans: list[Any] = []
 
     def connector(self, life: Life) -> "Connector":
@@ -83,16 +84,20 @@ class Network:
             raise LinkDown(why)
 
     def block(self, name: str, *, out: bool, into: bool) -> None:
-        """Cut a road, or both, of one machine."""
-        if out:
-            self.no_way_out.add(name)
-        if into:
-            self.no_way_in.add(name)
+        """Cut a road, or both, of one machine; where it is cut already, once more."""
+        self._cuts.append((name, out, into))
+        self._look()
         asyncio.get_running_loop().call_later(KEEPALIVE_S, self._keepalive, name)
 
-    def unblock(self, name: str) -> None:
-        self.no_way_out.discard(name)
-        self.no_way_in.discard(name)
+    def unblock(self, name: str, *, out: bool, into: bool) -> None:
+        """Mend one such cut. A road is open when none of its cuts is left."""
+        if (name, out, into) in self._cuts:
+            self._cuts.remove((name, out, into))
+            self._look()
+
+    def _look(self) -> None:
+        self.no_way_out = {name for name, out, _ in self._cuts if out}
+        self.no_way_in = {name for name, _, into in self._cuts if into}
 
     def blocked(self, name: str) -> bool:
         return name in self.no_way_out or name in self.no_way_in
@@ -110,8 +115,8 @@ class Network:
     def reset(self) -> None:
         """Fair weather, all roads open."""
         self.weather = Weather()
-        self.no_way_out.clear()
-        self.no_way_in.clear()
+        self._cuts.clear()
+        self._look()
 
     def bury(self, context: Any) -> None:
         """A dead life's connection: nobody closes it; the broker notices by itself."""
