@@ -3,15 +3,26 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from tests.kit.clock import run_virtual
 from tests.simulation.bugs import BUGS, UNREPEATABLE, Bug
-from tests.simulation.seeds import run_seed, twice
+from tests.simulation.seeds import run_seed, run_up_to, twice
+from tests.simulation.weather import Network
 
 MINUTES = 3.0
 ROOT = Path(__file__).parents[2]
+
+# Seeds of `make simulate` that have found something, and what it was.
+ONCE_RED = {
+    36: "the reflex sounded for a danger that was over: the fall waited for a slow disk",
+    37: "a NULL in a damaged ledger ended the node, at every start",
+    74: "the world mended a road that was cut twice when the first of the cuts was over",
+}
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
@@ -21,6 +32,24 @@ def test_a_planted_bug_is_caught_and_without_it_the_same_faults_do_no_harm(bug: 
     with bug.planted():
         red = run_seed(bug.seed, MINUTES, script=bug.script)
     assert any(finding.startswith(bug.finding) for finding in red.findings), red.findings
+
+
+@pytest.mark.parametrize("seed", ONCE_RED)
+def test_a_seed_that_was_red_stays_green(seed: int) -> None:
+    assert run_up_to(seed, 10.0).findings == [], ONCE_RED[seed]
+
+
+def test_a_road_that_is_cut_twice_is_open_when_both_cuts_are_mended() -> None:
+    async def main() -> None:
+        network = Network(Random(1), Counter())
+        network.block("mill", out=True, into=True)
+        network.block("mill", out=True, into=False)
+        network.unblock("mill", out=True, into=True)
+        assert (network.no_way_out, network.no_way_in) == ({"mill"}, set())
+        network.unblock("mill", out=True, into=False)
+        assert not network.blocked("mill")
+
+    run_virtual(main())
 
 
 def test_what_cannot_be_repeated_is_seen() -> None:
