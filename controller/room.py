@@ -39,6 +39,8 @@ from .troubles import Troubles
 SOFTWARE: Final = "bucium 0.1"
 SNAPSHOT_ROWS: Final = 3_000  # replayed at start in some 0.4 ms each on a busy small machine: about a second
 ORDINAL_SHIFT: Final = 32  # counters of one process start: 4 · 10^9 messages
+ORDINAL_US: Final = 10_000_000  # starts are numbered from the clock, one each 10 s
+ORDINAL_DATED_MAX: Final = 1 << 30  # the year 2310: what claims to be later is no clock, and counters have 63 bits
 POLICY: Final = "policy"
 CALENDAR: Final = "calendar"
 BARRED: Final = frozenset({"vetoed", "stopped"})  # reasons of decisions that bind later ones
@@ -208,8 +210,13 @@ class Room:
     # Start and snapshots (recovery.py rebuilds).
 
     def begin(self) -> None:
-        """Write that we have started; from now on counters are above every earlier one."""
-        self.ordinal += 1
+        """Write that we have started; from now on counters are above every earlier one.
+
+        Above those of a journal that was lost, or came back from an older copy, too: nodes have kept our counters, and would
+        take every order, even a stop, for a replay. So a start is numbered from the clock, where the last is not above that.
+        """
+        dated = self.clock.wall_us() // ORDINAL_US
+        self.ordinal = max(self.ordinal + 1, dated if dated < ORDINAL_DATED_MAX else 0)
         plan = self.signed
         self.journal.append(Record.START, [self.ordinal, self.boot, plan.digest, plan.plan.version, SOFTWARE])
         self.snapshot_seq = self.journal.seq

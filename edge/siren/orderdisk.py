@@ -27,6 +27,8 @@ CREATE TABLE vetoed(incident PRIMARY KEY, level);
 """
 LATER: Final = """
 CREATE TABLE IF NOT EXISTS passkey(kid PRIMARY KEY, count, digest) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lease(kid PRIMARY KEY, epoch) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS behind(siren, node, ledger, seq, incident, UNIQUE (siren, node, ledger, seq));
 """  # what stores of an earlier version get when they are opened
 HEADER: Final = b"SQLite format 3\0"
 APPLICATION_AT: Final = 68  # of SQLite's header: four bytes, big-endian
@@ -43,6 +45,7 @@ class OrderDisk:
         self.forgetful = ""
         self._db = self._open()
         if self._db.execute("SELECT count(*) FROM meta").get == 0:
+            # An earlier version, put back, still looks for `epoch`.
             start = {"id": entropy(STORE_ID_BYTES), "generation": 0, "epoch": 0, "order_epoch": 0, "floor_us": 0}
             with self._db:
                 self._db.executemany("INSERT INTO meta VALUES (?, ?)", list(start.items()))

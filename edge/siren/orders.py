@@ -150,7 +150,7 @@ def _covered(opened: OpenOrder, standing: Standing) -> list[Siren] | Refused:
 
 
 def _judge_stop(opened: OpenOrder, siren: Siren, standing: Standing) -> Verdict:
-    counter = standing.view.counter(opened.envelope.issuer, Line.STOP, siren.id)
+    counter = standing.view.counter(opened.signer.kid, Line.STOP, siren.id)
     if counter.doubtful and opened.order.nonce != standing.boot:
         return refuse(opened, Why.NONCE, "our counters may be incomplete: quote our boot nonce", siren.id)
     if opened.envelope.counter <= counter.value:
@@ -163,8 +163,8 @@ def _judge_time(opened: OpenOrder, standing: Standing, moment: Moment) -> Refuse
     order, envelope, view = opened.order, opened.envelope, standing.view
     if order.core.plan != standing.signed.digest:
         return refuse(opened, Why.PLAN, "made under another plan", order.siren)
-    if envelope.epoch < view.epoch:
-        return refuse(opened, Why.EPOCH, f"lease {envelope.epoch}, we have seen {view.epoch}", order.siren)
+    if envelope.epoch < (seen := view.lease(standing.controllers)):
+        return refuse(opened, Why.EPOCH, f"lease {envelope.epoch}, we have seen {seen}", order.siren)
     end_us = envelope.not_after_us
     if not 0 < end_us - envelope.issued_us <= NOT_AFTER_MAX_US:
         return refuse(opened, Why.NOT_AFTER, "its life is not within 60 s", order.siren)
@@ -191,7 +191,7 @@ def _judge_counter(opened: OpenOrder, siren: Siren, standing: Standing, moment: 
 
 
 def _counter(opened: OpenOrder, siren: Siren, standing: Standing) -> Counter:
-    return standing.view.counter(opened.envelope.issuer, LINES[opened.order.action], siren.id)
+    return standing.view.counter(opened.signer.kid, LINES[opened.order.action], siren.id)
 
 
 class _Start:
@@ -319,8 +319,8 @@ class _Start:
         if not counted:
             asked = min(p.k for p in policies)
             return self._refuse(first, siren, f"{len(reports)} reports count, of at least {asked} nodes asked")
-        hold = view.hold(siren.id, core.incident, core.mode, self.moment.monotonic_ns)
         events = tuple(dict.fromkeys(report.event for report in counted))
+        hold = view.hold(siren.id, core.incident, core.mode, self.moment.monotonic_ns, events)
         if hold and (level <= hold.level or hold.level is Level.NORMAL):
             refused = self._refuse(Why.HELD, siren, "stopped; a higher Level or people may sound it")
             return replace(refused, level=level)

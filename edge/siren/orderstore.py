@@ -1,13 +1,15 @@
 """What a node must remember of orders, across reboots and against restored disks (design §2.4, reliability.md I2, F25).
 
-    counter   the last counter of each issuer, line and siren. One that was never stored, or may be too low, is doubtful: the
-              next order must quote our boot nonce, and so sets it right
+    counter   the last counter of each signing key, line and siren. One that was never stored, or may be too low, is doubtful:
+              the next order must quote our boot nonce, and so sets it right
+    lease     the highest controller's lease that each key has signed
     stopped   the order epoch that the last stop of a siren (and mode) made
     hold      what a stop holds back, as the time that is left and, where the clock is trusted, its wall end
     used      approvals that have sounded a siren, until their not-after has passed
     passkey   the signature counter that each passkey last showed, and the order core that it approved
     active    what sounds now: found at start-up, it was cut short
     sounded   incidents that have sounded; spent: events that they rested on
+    behind    the incident for which a siren began to sound on an event: what is stopped does not go on under another name
     opened    alarms that this node itself has opened, with their opening event; vetoed: incidents that a person vetoed
 
 All of it stands in memory, where decisions read it; each change is queued and made durable by `commit`, one transaction.
@@ -82,18 +84,21 @@ class OrderStore:
     def _load(self) -> None:
         rows, moment = self._disk.rows, Moment.of(self._clock)
         meta = dict(rows("SELECT name, value FROM meta"))
-        self._epoch: int = meta["epoch"]
         self._order_epoch: int = meta["order_epoch"]
         self._floor_us: int = meta["floor_us"]
         self._noted_us = self._floor_us
         self._floor_ns = moment.monotonic_ns
-        self._counters = {(i, Line(n), s): Counter(v, bool(d)) for i, n, s, v, d in rows("SELECT * FROM counter")}
+        counters = rows("SELECT * FROM counter WHERE typeof(issuer) = 'blob'")  # an earlier version counted by names
+        self._counters = {(k, Line(n), s): Counter(v, bool(d)) for k, n, s, v, d in counters}
+        self._leases: dict[bytes, int] = {k: e for k, e in rows("SELECT * FROM lease")}
         self._stopped: dict[tuple[str, Mode], int] = {(s, Mode(m)): e for s, m, e in rows("SELECT * FROM stopped")}
         self._used = {(s, k, d): until for s, k, d, until in rows("SELECT * FROM used")}
         self._passkeys: dict[bytes, tuple[int, bytes]] = {k: (c, d) for k, c, d in rows("SELECT * FROM passkey")}
         self._sounded = {(s, i, Mode(m)): Level(v) for s, i, m, v in rows("SELECT * FROM sounded ORDER BY rowid")}
         spent = rows("SELECT * FROM spent ORDER BY rowid")
         self._spent = {(s, EventKey(n, g, q)): Spent(Level(v), bool(r)) for s, n, g, q, v, r in spent}
+        behind = rows("SELECT * FROM behind ORDER BY rowid")
+        self._behind: dict[tuple[str, EventKey], bytes] = {(s, EventKey(n, g, q)): i for s, n, g, q, i in behind}
         self._holds: dict[tuple[str, bytes, Mode], Hold] = {}
         for s, i, m, v, left_s, until_us, stopped_us in rows("SELECT * FROM hold ORDER BY rowid"):
             dated = until_us and moment.trusted  # else how long we were away is not known
@@ -117,16 +122,15 @@ class OrderStore:
 
     # What decisions read (contract: standing.View).
 
-    @property
-    def epoch(self) -> int:
-        return self._epoch
+    def lease(self, kids: Iterable[bytes]) -> int:
+        return max((self._leases.get(kid, 0) for kid in kids), default=0)
 
     @property
     def order_epoch(self) -> int:
         return self._order_epoch
 
-    def counter(self, issuer: str, line: Line, siren: str) -> Counter:
-        return self._counters.get((issuer, line, siren), Counter(0, True))
+    def counter(self, kid: bytes, line: Line, siren: str) -> Counter:
+        return self._counters.get((kid, line, siren), Counter(0, True))
 
     def stopped(self, siren: str, mode: Mode) -> int:
         return self._stopped.get((siren, mode), 0)
@@ -137,12 +141,20 @@ class OrderStore:
     def asserted(self, kid: bytes) -> tuple[int, bytes] | None:
         return self._passkeys.get(kid)
 
-    def hold(self, siren: str, incident: bytes, mode: Mode, now_ns: int) -> Hold | None:
+    def hold(
+        self, siren: str, incident: bytes, mode: Mode, now_ns: int, events: Iterable[EventKey] = ()
+    ) -> Hold | None:
         for of in (Mode.LIVE, mode):
             hold = self._holds.get((siren, incident, of))
             if hold is not None and now_ns < hold.until_ns:
                 return hold
-        return None
+        found = [self._hold_behind(siren, event, mode, now_ns) for event in events]
+        held = [hold for hold in found if hold is not None]
+        return max(held, key=lambda hold: hold.level) if found and len(held) == len(found) else None
+
+    def _hold_behind(self, siren: str, event: EventKey, mode: Mode, now_ns: int) -> Hold | None:
+        incident = self._behind.get((siren, event))
+        return None if incident is None else self.hold(siren, incident, mode, now_ns)
 
     def hold_left_s(self, siren: str, now_ns: int) -> float:
         """The longest hold of this siren that still runs."""
@@ -180,13 +192,13 @@ class OrderStore:
     def accept(self, accepted: Iterable[Accepted], moment: Moment) -> None:
         """Counters, the lease and used approvals of obeyed orders. Commit before acting."""
         for one in accepted:
-            envelope, siren = one.opened.envelope, one.siren.id
-            self._counters[envelope.issuer, one.line, siren] = Counter(envelope.counter, False)
-            row = (envelope.issuer, int(one.line), siren, envelope.counter)
+            envelope, siren, kid = one.opened.envelope, one.siren.id, one.opened.signer.kid
+            self._counters[kid, one.line, siren] = Counter(envelope.counter, False)
+            row = (kid, int(one.line), siren, envelope.counter)
             self._queue("INSERT OR REPLACE INTO counter VALUES (?, ?, ?, ?, 0)", *row)
-            if envelope.epoch > self._epoch and one.opened.order.action is not Action.STOP:
-                self._epoch = envelope.epoch
-                self._meta("epoch", self._epoch)
+            if envelope.epoch > self.lease([kid]) and one.opened.order.action is not Action.STOP:
+                self._leases[kid] = envelope.epoch
+                self._queue("INSERT OR REPLACE INTO lease VALUES (?, ?)", kid, envelope.epoch)
             digest = one.opened.order.core.digest() if one.people else b""
             for yes in one.people:
                 self.use(siren, yes.signer.kid, digest, yes.not_after_us)
@@ -203,6 +215,9 @@ class OrderStore:
         a = activation
         row = (a.siren, a.reference, a.incident, int(a.mode), int(a.level))
         self._queue("INSERT OR REPLACE INTO active VALUES (?, ?, ?, ?, ?)", *row)
+        for event in a.events:
+            _newest(self._behind, (a.siren, event), a.incident)
+            self._queue("INSERT OR REPLACE INTO behind VALUES (?, ?, ?, ?, ?)", a.siren, *event.pack(), a.incident)
 
     def finish(self, activation: Activation, *, sounded: bool) -> None:
         """It is over. `sounded`: to its end, so that the same incident does not sound here again at this Level."""
@@ -345,6 +360,9 @@ class OrderStore:
         for siren, event in _surplus(self._spent, KEPT_MAX):
             row = (siren, *event.pack())
             self._queue("DELETE FROM spent WHERE siren = ? AND node = ? AND ledger = ? AND seq = ?", *row)
+        for siren, event in _surplus(self._behind, KEPT_MAX):
+            row = (siren, *event.pack())
+            self._queue("DELETE FROM behind WHERE siren = ? AND node = ? AND ledger = ? AND seq = ?", *row)
         for incident in _surplus(self._vetoed, VETOED_MAX):
             self._queue("DELETE FROM vetoed WHERE incident = ?", incident)
         if moment.wall_us - self._noted_us > FLOOR_EVERY_US:

@@ -316,7 +316,7 @@ class Sirens:
         sounder, store = self.sounders.get(siren), self._store
         if sounder is None or not _able(sounder.driver, pattern):
             return Why.UNSUPPORTED
-        hold = store.hold(siren, incident, Mode.LIVE, self._clock.monotonic_ns())
+        hold = store.hold(siren, incident, Mode.LIVE, self._clock.monotonic_ns(), events)
         if hold is not None and (hold.level is Level.NORMAL or level <= hold.level):
             store.learn(siren, incident, Mode.LIVE, level)
             return Why.HELD

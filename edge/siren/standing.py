@@ -1,6 +1,6 @@
 """What a node judges an order by: its plan, its name, its boot nonce, and what its order store remembers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from cython_ext import Level
 from lanes.identity import INCIDENT_BYTES, EventKey
-from lanes.keys import Mode
+from lanes.keys import Mode, Role
 from lanes.orders import Action
 from lanes.plan import Plan, Siren
 from lanes.planfile import SignedPlan
@@ -62,15 +62,15 @@ class Spent:
 class View(Protocol):
     """What the order store remembers, as a decision sees it."""
 
-    @property
-    def epoch(self) -> int:
-        """The highest controller's lease seen."""
+    def lease(self, kids: Iterable[bytes]) -> int:
+        """The highest lease seen in orders signed by these keys."""
 
     @property
     def order_epoch(self) -> int:
         """How many stops this node has obeyed."""
 
-    def counter(self, issuer: str, line: Line, siren: str) -> Counter: ...
+    def counter(self, kid: bytes, line: Line, siren: str) -> Counter:
+        """Of the signing key `kid`: with a new key counting begins anew, whatever a thief has done with the old one."""
 
     def stopped(self, siren: str, mode: Mode) -> int:
         """The order epoch that the last stop of this siren and mode made."""
@@ -81,7 +81,10 @@ class View(Protocol):
     def asserted(self, kid: bytes) -> tuple[int, bytes] | None:
         """The signature counter that this passkey last showed here, and the order core that it approved."""
 
-    def hold(self, siren: str, incident: bytes, mode: Mode, now_ns: int) -> Hold | None: ...
+    def hold(
+        self, siren: str, incident: bytes, mode: Mode, now_ns: int, events: Iterable[EventKey] = ()
+    ) -> Hold | None:
+        """What a stop holds of this incident; or of those for which this siren has begun to sound on all of these events."""
 
     def sounded(self, siren: str, incident: bytes, mode: Mode) -> Level | None:
         """The Level at which this siren has sounded (or sounds) for this incident."""
@@ -107,6 +110,11 @@ class Standing:
     @property
     def plan(self) -> Plan:
         return self.signed.plan
+
+    @cached_property
+    def controllers(self) -> tuple[bytes, ...]:
+        """The key ids of our controller, of every mode: one lease holds for all of them."""
+        return tuple(s.kid for s in self.plan.roster if s.role is Role.CONTROLLER and s.id == self.plan.controller)
 
     @cached_property
     def sirens(self) -> Mapping[str, Siren]:

@@ -16,6 +16,7 @@ from lanes.identity import AlarmId
 from lanes.keys import Mode
 from lanes.orders import Action
 from lanes.reports import BootData, SirenState, Stage, TransitionData
+from tests.kit.clock import ManualClock
 from tests.kit.control_room import ControlRoom, FakeNode
 from tests.kit.plans import PLAN, key, signed, with_keys
 
@@ -291,6 +292,32 @@ async def test_counters_rise_across_restarts(control: ControlRoom) -> None:
     before = [control.room.next_counter() for _ in range(3)]
     await control.restart()
     assert control.room.next_counter() > max(before)
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["lost", "an older copy"])
+async def test_counters_rise_though_the_journal_is_lost(control: ControlRoom, tmp_path: Path, copied: bool) -> None:
+    """Its nodes remember our counters: else every order, and every stop, would be a replay to them."""
+    await control.commit()
+    await control.journal.close()
+    image = control.path.read_bytes()
+    control.open()
+    for _ in range(4):
+        control.clock.advance(60)
+        await control.restart()
+    before = control.room.next_counter()
+    control.clock.advance(3600)
+    other = tmp_path / "new" / "journal.db"
+    other.parent.mkdir()
+    if copied:
+        other.write_bytes(image)
+    assert ControlRoom(other, clock=control.clock).room.next_counter() > before
+
+
+@pytest.mark.parametrize("wall_us", [-1, 0, 253_402_300_800_000_000])
+def test_counters_are_counted_on_where_the_clock_says_nothing(tmp_path: Path, wall_us: int) -> None:
+    first = ControlRoom(tmp_path / "j.db", clock=ManualClock(wall_us))
+    assert 0 < first.room.next_counter() < 1 << 63
+    assert first.room.ordinal == 1
 
 
 def test_a_vote_needs_its_members_reports_as_evidence(tmp_path: Path) -> None:

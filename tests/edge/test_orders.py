@@ -21,7 +21,7 @@ from lanes.orders import TESTS, Action
 from lanes.store import run_here
 from tests.kit.clock import ManualClock
 from tests.kit.hostile_orders import HOSTILE, NOW, high, valea_fire
-from tests.kit.orders import ALL, BOOT, NODE, Maker, Say, siren_plan
+from tests.kit.orders import ALL, BOOT, NODE, ROTATED, Maker, Say, siren_plan
 
 S = 1_000_000
 UNTRUSTED = ClockQuality(ClockSource.NONE, 0)
@@ -270,6 +270,24 @@ def test_a_lease_never_goes_back(bench: Bench) -> None:
 
 
 # Stops.
+
+
+def test_with_new_keys_a_controller_counts_anew_whatever_a_thief_did_with_the_old(bench: Bench) -> None:
+    most = (1 << 63) - 1
+    for action in (Action.STATUS, Action.STOP):
+        bench.take(bench.make.seal(Say(action, pattern="", max_s=0, incident=ALL, counter=most, epoch=most)))
+    bench.take(bench.make.order(counter=most, epoch=most))
+    assert why(bench.one(bench.make.order(incident=b"another."))) is Why.EPOCH
+    make, old = Maker(bench.clock, siren_plan(rotated=True)), bench.make
+    bench.standing = Standing(make.plan, NODE, BOOT, bench.store)
+    assert why(bench.one(old.order(plan=make.plan.digest))) is Why.UNKNOWN_KEY
+    assert why(bench.one(make.order(signer=ROTATED, nonce=bytes(8)))) is Why.NONCE, "a new key is in doubt at first"
+    event = make.event("n3", "gauge3", seq=77)
+    bench.take(make.order(signer=ROTATED, evidence=(event,), incident=b"real....", epoch=1))
+    bench.take(make.stop(signer=ROTATED))
+    for mode in (Mode.LIVE, Mode.EXERCISE):  # one lease holds for all of its keys
+        again = make.order(signer=ROTATED, mode=mode, evidence=(make.event(mode=mode),), incident=b"again...")
+        assert why(bench.one(again)) is Why.EPOCH
 
 
 def test_a_stop_needs_no_time_no_plan_and_no_lease(bench: Bench) -> None:

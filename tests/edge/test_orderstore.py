@@ -140,6 +140,31 @@ def test_what_has_sounded_is_remembered_with_its_events(node: Node) -> None:
     assert node.store.spent("s1", key_of(1, "n2")) == Spent(Level.ALARM, False)
 
 
+def test_what_a_stop_holds_is_known_by_its_events_after_a_reboot(node: Node) -> None:
+    node.store.begin(node.activation())
+    assert node.take(node.make.stop()) is None
+    node.reboot()
+    now_ns, event = node.clock.monotonic_ns(), key_of(1, "n2")
+    hold = node.store.hold("s1", b"another.", Mode.LIVE, now_ns, [event])
+    assert hold is not None
+    assert hold.level is Level.ALARM
+    assert node.store.hold("s1", b"another.", Mode.LIVE, now_ns, [event, key_of(2, "n2")]) is None, "something is new"
+    assert node.store.hold("s2", b"another.", Mode.LIVE, now_ns, [event]) is None
+    assert node.store.hold("s1", b"another.", Mode.LIVE, now_ns) is None
+
+
+def test_a_store_of_an_earlier_version_asks_for_the_nonce_and_counts_by_keys_from_then_on(node: Node) -> None:
+    node.store.close()
+    store = apsw.Connection(str(node.folder / "orders.db"))
+    store.execute("INSERT INTO counter VALUES ('iasi', 1, 's1', 5000, 0); DROP TABLE lease; DROP TABLE behind")
+    store.close()
+    node.open()
+    assert node.take(node.order(nonce=NO_NONCE)) is Why.NONCE
+    assert node.take(node.order()) is None
+    assert node.store.forgetful == ""
+    assert node.take(node.order(nonce=NO_NONCE, incident=b"another.")) is None
+
+
 def test_a_hold_runs_by_the_wall_clock_while_we_are_away(node: Node) -> None:
     assert node.take(node.make.stop(incident=b"incident")) is None
     assert node.left_s() == 600

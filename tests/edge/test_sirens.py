@@ -112,6 +112,24 @@ def test_after_the_hold_the_incident_may_sound_again(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
+def test_what_was_stopped_does_not_go_on_under_another_name(tmp_path: Path) -> None:
+    """Who has the controller's key may call an incident what he likes, but the danger behind it stays the same."""
+
+    async def test(r: Rig) -> None:
+        raised = r.make.event(seq=9)
+        await r.give(r.make.order(evidence=(raised,)), "R1")
+        await r.give_stop(r.make.stop(), "R1")
+        stated = r.make.state("n2", {"gauge2": Level.ALARM})  # it names the same raise
+        for name, proof in ((b"renamed1", raised), (b"renamed2", stated)):
+            await r.give(r.make.order(order_epoch=1, incident=name, evidence=(proof,)))
+            assert r.told()[-1] == (Stage.REFUSED, "held")
+        raised_again = r.make.event(seq=200)
+        await r.give(r.make.order(order_epoch=1, incident=b"new.....", evidence=(raised_again,)), "R1")
+        assert r.on(), "a new raise is a new danger"
+
+    run(tmp_path, test)
+
+
 def test_a_repeated_stop_has_no_effect_and_is_answered(tmp_path: Path) -> None:
     async def test(r: Rig) -> None:
         stop = r.make.stop()

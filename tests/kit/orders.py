@@ -211,9 +211,12 @@ ZONES = ("ungheni", "valea")
 PEOPLE = {"ana": "iasi", "ion": "chisinau", "dan": "iasi"}  # person → centre
 
 
+ROTATED = "iasi-2"  # whose keys the controller has after its first were stolen
+
+
 @cache
-def siren_plan() -> SignedPlan:
-    """The plan above with keys and passkeys in all modes; `eva` may act for valea only."""
+def siren_plan(*, rotated: bool = False) -> SignedPlan:
+    """The plan above with keys and passkeys in all modes; `eva` may act for valea only. `rotated`: the controller has new keys."""
     text = PLAN
     for mode in Mode:
         for node in ("n1", "n2", "n3"):
@@ -226,6 +229,8 @@ def siren_plan() -> SignedPlan:
         for person in ("ana", "ion"):
             text += passkey_entry(person, mode, ZONES, PEOPLE[person])
         text += passkey_entry("eva", mode, ("valea",), "chisinau")
+    for mode in Mode if rotated else ():
+        text = text.replace(key(CONTROLLER, mode).public.hex(), key(ROTATED, mode).public.hex())
     return signed(text)
 
 
