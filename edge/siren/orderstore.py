@@ -90,7 +90,7 @@ class OrderStore:
         self._floor_ns = moment.monotonic_ns
         counters = rows("SELECT * FROM counter WHERE typeof(issuer) = 'blob'")  # an earlier version counted by names
         self._counters = {(k, Line(n), s): Counter(v, bool(d)) for k, n, s, v, d in counters}
-        self._leases: dict[bytes, int] = {k: e for k, e in rows("SELECT * FROM lease")}
+        self._leases: dict[bytes, int] = dict(rows("SELECT * FROM lease"))
         self._stopped: dict[tuple[str, Mode], int] = {(s, Mode(m)): e for s, m, e in rows("SELECT * FROM stopped")}
         self._used = {(s, k, d): until for s, k, d, until in rows("SELECT * FROM used")}
         self._passkeys: dict[bytes, tuple[int, bytes]] = {k: (c, d) for k, c, d in rows("SELECT * FROM passkey")}

@@ -216,7 +216,7 @@ ROTATED = "iasi-2"  # whose keys the controller has after its first were stolen
 
 @cache
 def siren_plan(*, rotated: bool = False) -> SignedPlan:
-    """The plan above with keys and passkeys in all modes; `eva` may act for valea only. `rotated`: the controller has new keys."""
+    """The plan above with keys and passkeys in all modes; `eva` may act for valea only. `rotated`: the controller's are new."""
     text = PLAN
     for mode in Mode:
         for node in ("n1", "n2", "n3"):
