@@ -3,10 +3,14 @@
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+
+from cython_ext import ConfigError
 
 PEOPLE: Final = Console(highlight=False, soft_wrap=True)
 TROUBLE: Final = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -36,6 +40,18 @@ def warn(text: str) -> None:
 def complain(text: str) -> None:
     """Why it was not done."""
     TROUBLE.print(f"bucium: {text}", style="red", markup=False)
+
+
+def moment(wall_us: int) -> str:
+    """A time as people read it at a desk: UTC, to the second."""
+    return f"{datetime.fromtimestamp(wall_us / 1e6, UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+def there(path: Path) -> Path:
+    """The file, which is there; ConfigError when it is not."""
+    if not path.is_file():
+        raise ConfigError("there is no such file", source=str(path))
+    return path
 
 
 def table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], empty: str = "none") -> None:

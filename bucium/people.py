@@ -16,6 +16,7 @@ from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode, SigningKey, read_key
 from lanes.orders import OrderCore
 
+UNSEEN: Final = ("unacknowledged", "returned-unacknowledged", "latched-unacknowledged")
 SOCKET: Final = Path("/run/bucium/controller.sock")
 
 
@@ -59,6 +60,10 @@ class Person:
         """Every event of the alarm that nobody has seen yet, in as many acts as that takes."""
         shown = ask(self._socket, "alarm.show", alarm=alarm)
         unseen = [EventKey.parse(each["event"]) for each in shown["evidence"] if not each["seen"]]
+        if not unseen and shown["state"] in UNSEEN and shown["evidence"]:
+            unseen = [
+                EventKey.parse(shown["evidence"][-1]["event"])
+            ]  # all was seen before it was muted; now it asks anew
         if not unseen:
             raise BuciumError("every event of this alarm has been acknowledged already")
         answer: dict[str, Any] = {}

@@ -5,7 +5,7 @@ desk once the rows are durable.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 from typing import Any, Final
 
@@ -14,8 +14,10 @@ from lanes.acts import (
     ALL,
     AckAlarm,
     CheckSiren,
+    RemoveAlarm,
     RequestSiren,
     ResetAlarm,
+    ReturnAlarm,
     ShelveAlarm,
     Signed,
     StopSiren,
@@ -41,22 +43,11 @@ from .ordering import Ordering
 from .policy import asked_of_people, sirens_of
 from .record.records import Record
 from .room import Room, one_moment
+from .shelving import Shelving
 
 USED_MAX: Final = (
     65_536  # acts that still could be repeated: they live 60 s, so this many only come from a machine gone wild
 )
-SHELVE_PEOPLE: Final = 2  # nobody mutes a life-safety alarm alone (domain.md §4.1)
-SHELVE_WAIT_US: Final = 120_000_000
-SHELVES_MAX: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """One person's wish to shelve, waiting for a second person's."""
-
-    person: str
-    act: ShelveAlarm
-    until_us: int
 
 
 class Acting:
@@ -66,12 +57,14 @@ class Acting:
         self._room = room
         self._ordering = ordering
         self._deciding = deciding
-        self._wishes: dict[AlarmId, _Wish] = {}
+        shelving = Shelving(room, self._alarm, self._covered, self._moved)
         self._verbs: dict[type[Any], Callable[[Signed, Any], dict[str, Any]]] = {
             AckAlarm: self._acknowledge,
             ResetAlarm: self._reset,
-            ShelveAlarm: self._shelve,
-            UnshelveAlarm: self._unshelve,
+            ShelveAlarm: shelving.shelve,
+            UnshelveAlarm: shelving.unshelve,
+            RemoveAlarm: shelving.remove,
+            ReturnAlarm: shelving.put_back,
             RequestSiren: self._request,
             VetoSiren: self._veto,
             StopSiren: self._stop,
@@ -147,26 +140,6 @@ class Acting:
             return self._moved(self._room.book.reset(act, self._room.clock.wall_us()))
         asked = resets.ask(signed, act, points)
         return {"alarm": str(alarm.id), "state": str(alarm.state), "unseen": 0, "asked": asked}
-
-    def _shelve(self, signed: Signed, act: ShelveAlarm) -> dict[str, Any]:
-        """Every alarm here is life-safety: the second of two people's wishes, for the same alarm, shelves it."""
-        room, now_us = self._room, self._room.clock.wall_us()
-        alarm = self._alarm(signed, act.alarm)
-        self._wishes = {key: wish for key, wish in self._wishes.items() if wish.until_us >= now_us}
-        first = self._wishes.get(alarm.id)
-        if first is None or first.person == signed.person:
-            if len(self._wishes) >= SHELVES_MAX:
-                raise ControlError("busy", "too many alarms wait for a second person")
-            self._wishes[alarm.id] = _Wish(signed.person, act, now_us + SHELVE_WAIT_US)
-            return {"alarm": str(alarm.id), "state": str(alarm.state), "waits_for": "a second person, within 120 s"}
-        both = replace(act, until_us=min(act.until_us, first.act.until_us), reason=first.act.reason or act.reason)
-        result = self._moved(room.book.shelve(both, (first.person, signed.person), now_us))
-        del self._wishes[alarm.id]
-        return result
-
-    def _unshelve(self, signed: Signed, act: UnshelveAlarm) -> dict[str, Any]:
-        self._alarm(signed, act.alarm)
-        return self._moved(self._room.book.unshelve(act, self._room.clock.wall_us()))
 
     # Sirens.
 

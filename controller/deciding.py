@@ -16,6 +16,7 @@ from lanes.plan import Policy
 
 from .activation import NO_ANSWER, Result
 from .alarm.record import Alarm
+from .muting import Muting
 from .ordering import Ordering
 from .policy import Decision, Move, decide
 from .resets import Resets
@@ -28,6 +29,7 @@ class Deciding:
     def __init__(self, room: Room, ordering: Ordering) -> None:
         self._room = room
         self._ordering = ordering
+        self.muting = Muting(room)
         self.resets = Resets(room, self.consider)
         self._veto_ns: dict[tuple[bytes, Level], int] = {}  # when a veto time ends, by our monotonic clock
 
@@ -37,6 +39,9 @@ class Deciding:
         alarm = room.book.at(*place)
         if alarm is None:
             return
+        alarm = self.muting.look(alarm)
+        if room.book.at(*place) is None:
+            return  # the end of a mute was its end
         decision = self.look(alarm)
         orders = decision.move is Move.AUTOMATIC and decision.level > room.ordered.get(decision.incident, Level.NORMAL)
         if orders or decision != room.decided.get(place):

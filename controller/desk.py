@@ -25,7 +25,7 @@ from .planning import Planning
 from .refusals import Refusals
 from .resets import Errand
 from .room import Room
-from .shown import activation_of, decision_of, last_of, policy_of, stage_of
+from .shown import activation_of, decision_of, last_of, listed_of, mute_of, policy_of, stage_of
 from .siren.picture import Picture
 from .spread import Spread
 
@@ -34,6 +34,8 @@ ACTS: Final = (
     "alarm.reset",
     "alarm.shelve",
     "alarm.unshelve",
+    "alarm.remove",
+    "alarm.return",
     "siren.request",
     "siren.veto",
     "siren.stop",
@@ -78,6 +80,7 @@ class Desk:
             "status": self._status,
             "alarm.list": self._alarms,
             "alarm.show": self._alarm,
+            "alarm.mutes": self._mutes,
             "siren.list": self._sirens,
             "siren.status": self._activations,
             "siren.coverage": self._coverage,
@@ -171,7 +174,6 @@ class Desk:
 
     async def _alarm(self, args: dict[str, Any]) -> dict[str, Any]:
         alarm = self._find(args)
-        shelf = alarm.shelf
         return self._summary(alarm) | {
             "aliases": [str(alias) for alias in alarm.aliases],
             "evidence": [{"event": str(each.key), "seen": each.seen} for each in alarm.evidence],
@@ -188,10 +190,11 @@ class Desk:
                 }
                 for part in alarm.parts
             ],
-            "shelf": {"people": list(shelf.people), "reason": shelf.reason, "until_us": shelf.until_us}
-            if shelf
-            else None,
+            "mute": mute_of(alarm.mute) if alarm.mute else None,
         }
+
+    async def _mutes(self, _: dict[str, Any]) -> list[dict[str, Any]]:
+        return [listed_of(line) for line in self._room.mutes]
 
     def _find(self, args: dict[str, Any]) -> Alarm:
         text = str(args.get("alarm", ""))

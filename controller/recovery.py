@@ -20,6 +20,7 @@ from lanes.reports import Event, ReceiptData, State
 from .activation import Result
 from .alarm.changes import AlarmChange
 from .alarm.life import State as Life
+from .alarm.mutes import Listed
 from .alarm.record import Alarm
 from .approvals import Yes, unpack_request
 from .fallback import Step
@@ -138,6 +139,8 @@ def _fold(room: Room, row: Row, latest: _Latest) -> None:
             latest.alarm(value[1])
         case Record.KEPT:
             latest.alarm(value[0])
+        case Record.MUTE:
+            room.mutes.put(Listed.unpack(value))
         case Record.DECISION:
             decision = Decision.unpack(value[0])
             room.stand((decision.alarm.zone, decision.alarm.hazard, Mode(value[1])), decision)

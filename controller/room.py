@@ -22,6 +22,7 @@ from lanes.planfile import SignedPlan
 from . import drillnotice
 from .alarm.book import Book, Moved
 from .alarm.changes import AlarmChange
+from .alarm.mutes import End, Listed, Mutes
 from .alarm.record import Alarm
 from .approvals import Requests
 from .coverage import ZoneCover
@@ -108,6 +109,7 @@ class Room:
         self.entropy = entropy
         self.fold = Fold(signed)
         self.book = Book()
+        self.mutes = Mutes()
         self.warnings = Warnings()  # of other centres
         self.requests = Requests()
         self.troubles = Troubles(self._note_trouble)
@@ -148,9 +150,25 @@ class Room:
             self.journal.append(Record.KEPT, [alarm.pack()])
         else:
             self.untold[self.journal.append(Record.ALARM, [change.pack(), alarm.pack()]).seq] = change
+        self._muted(moved)
         self.forget(alarm)
         self.notify()
         return moved
+
+    def _muted(self, moved: Moved) -> None:
+        """A line of the permanent list, where a mute has ended or begun."""
+        alarm, now_us = moved.alarm, self.clock.wall_us()
+        held = self.mutes.at(alarm.id.zone, alarm.id.hazard, alarm.mode)
+        if (held.mute if held else None) == alarm.mute:
+            return
+        lines = []
+        if held is not None:
+            lines.append(self.mutes.ended(held, moved.end or End.RENEWED, moved.by, now_us))
+        if alarm.mute is not None:
+            lines.append(Listed(alarm.id, alarm.mode, alarm.state, alarm.mute))
+        for line in lines:
+            self.journal.append(Record.MUTE, line.pack())
+            self.mutes.put(line)
 
     def forget(self, alarm: Alarm) -> None:
         """What was decided of an alarm goes with it."""
@@ -244,6 +262,7 @@ class Room:
             "points": fold.points.pack(),
             "activations": fold.activations.pack(),
             "book": self.book.pack(),
+            "mutes": self.mutes.pack(),
             "warnings": self.warnings.pack(),
             "requests": self.requests.pack(),
             "troubles": self.troubles.pack(),
@@ -261,6 +280,7 @@ class Room:
         self.fold.points.restore(state["points"])
         self.fold.activations.restore(state["activations"])
         self.book.restore(state["book"])
+        self.mutes.restore(state.get("mutes", []))
         self.warnings.restore(state["warnings"])
         self.requests.restore(state["requests"])
         self.troubles.restore(state["troubles"])

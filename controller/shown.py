@@ -8,6 +8,7 @@ from lanes.plan import Plan, Policy
 from lanes.reports import Stage
 
 from .activation import Activation, Result
+from .alarm.mutes import Listed, Mute
 from .lastsound import LastSound
 from .policy import Decision, sirens_of
 
@@ -79,6 +80,24 @@ def activation_of(activation: Activation) -> dict[str, Any]:
             for siren, fall in activation.falls.items()
         ],
     }
+
+
+def mute_of(mute: Mute) -> dict[str, Any]:
+    return {
+        "people": list(mute.people),
+        "rule": mute.rule,
+        "reason": mute.reason,
+        "permit": mute.permit,
+        "covers": int(mute.severity),
+        "since_us": mute.since_us,
+        "until_us": mute.until_us,
+    }
+
+
+def listed_of(line: Listed) -> dict[str, Any]:
+    """A line of the permanent list of mutes."""
+    heads = {"alarm": str(line.alarm), "mode": line.mode.name.lower(), "state": str(line.state)}
+    return heads | mute_of(line.mute) | {"end": str(line.end), "ended_us": line.ended_us, "by": line.by}
 
 
 def last_of(last: LastSound | None) -> dict[str, Any]:

@@ -113,10 +113,8 @@ class Upkeep:
             room.journal.cause = None
 
     def _mutes(self, _: int, now_us: int) -> None:
-        for moved in self._room.book.expire(now_us):
-            self._room.moved(moved)
-            alarm = moved.alarm
-            self._deciding.consider((alarm.id.zone, alarm.id.hazard, alarm.mode))
+        for place in self._deciding.muting.tick(now_us):
+            self._deciding.consider(place)
 
     def _silence(self, now_ns: int, _: int) -> None:
         """No evidence is not good news: a node that says nothing is Trouble."""

@@ -11,7 +11,7 @@ On the socket an act is `{"verb": act.VERB, "args": {"act": base64(envelope)}}`,
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, get_args
 
-from cython_ext import WireError
+from cython_ext import Hazard, Level, WireError
 
 from . import fields
 from .envelope import NOT_AFTER_MAX_US, Envelope, KeyFinder, Kind, Opened, Refusal, open_envelope, seal
@@ -23,6 +23,7 @@ ONCE_BYTES: Final = 8  # the random bytes that make an act single-use
 EVENTS_MAX: Final = 24  # keys in one acknowledgement: keeps it within 2 KiB
 SIRENS_MAX: Final = 16
 REASON_BYTES_MAX: Final = 160  # what a person writes as the reason
+PERMIT_BYTES_MAX: Final = 48  # the number on a permit to work
 AHEAD_MAX_US: Final = 5_000_000  # how far a person's clock may be ahead of ours
 ALL: Final = bytes(INCIDENT_BYTES)  # a stop of every incident; a request that opens one of its own
 
@@ -92,6 +93,54 @@ class UnshelveAlarm:
     def unpack(cls, args: list[Any]) -> "UnshelveAlarm":
         (alarm,) = fields.row(args, 1, cls.VERB)
         return cls(_alarm(alarm))
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAlarm:
+    """Take a zone's hazard out of service until `until_us`, by a permit. `covers`: a higher Level breaks it."""
+
+    VERB: ClassVar = "alarm.remove"
+    zone: str
+    hazard: Hazard
+    until_us: int
+    covers: Level
+    permit: str
+    reason: str
+
+    def pack(self) -> list[Any]:
+        return [self.zone, int(self.hazard), self.until_us, int(self.covers), self.permit, self.reason]
+
+    @classmethod
+    def unpack(cls, args: list[Any]) -> "RemoveAlarm":
+        zone, hazard, until_us, covers, permit, reason = fields.row(args, 6, cls.VERB)
+        covered = fields.one_of(Level, covers, "covers")
+        if covered is Level.NORMAL:
+            raise WireError("malformed", "a permit covers attention, alarm or danger")
+        return cls(
+            fields.name(zone, "zone"),
+            fields.one_of(Hazard, hazard, "hazard"),
+            fields.natural(until_us, "until"),
+            covered,
+            fields.text(permit, "permit", PERMIT_BYTES_MAX),
+            _reason(reason),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnAlarm:
+    """Put a zone's hazard into service again."""
+
+    VERB: ClassVar = "alarm.return"
+    zone: str
+    hazard: Hazard
+
+    def pack(self) -> list[Any]:
+        return [self.zone, int(self.hazard)]
+
+    @classmethod
+    def unpack(cls, args: list[Any]) -> "ReturnAlarm":
+        zone, hazard = fields.row(args, 2, cls.VERB)
+        return cls(fields.name(zone, "zone"), fields.one_of(Hazard, hazard, "hazard"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +253,17 @@ class ApplyPlan:
 
 
 Act = (
-    AckAlarm | ResetAlarm | ShelveAlarm | UnshelveAlarm | RequestSiren | VetoSiren | StopSiren | CheckSiren | ApplyPlan
+    AckAlarm
+    | ResetAlarm
+    | ShelveAlarm
+    | UnshelveAlarm
+    | RemoveAlarm
+    | ReturnAlarm
+    | RequestSiren
+    | VetoSiren
+    | StopSiren
+    | CheckSiren
+    | ApplyPlan
 )
 _ACTS: Final[dict[str, Any]] = {act.VERB: act for act in get_args(Act)}
 PEOPLE: Final = frozenset({Role.OPERATOR})

@@ -21,6 +21,7 @@ from .roster import Passkey, Roster, Signer
 from .sensing import Group, LevelRule, Point
 from .settings import Settings
 from .sounding import Pattern, Policy, Segment, Siren
+from .suppression import Suppression
 
 __all__ = [
     "Exercise",
@@ -35,6 +36,7 @@ __all__ = [
     "Public",
     "Segment",
     "Siren",
+    "Suppression",
     "Zone",
 ]
 
@@ -113,6 +115,9 @@ class Plan(Settings):
     patterns: tuple[Pattern, ...] = Field((), alias="pattern", description="signals")
     policies: tuple[Policy, ...] = Field((), alias="policy", description="what happens in a zone at a Level")
     exercises: tuple[Exercise, ...] = Field((), alias="exercise", description="sirens that sound on a calendar")
+    suppressions: tuple[Suppression, ...] = Field(
+        (), alias="suppress", max_length=64, description="rules that keep an alarm quiet below danger"
+    )
     audible_db: Annotated[float, Field(ge=30, le=120)] = Field(
         70.0, description="dB(A) that people outdoors hear above their surroundings; for sirens with sound_db"
     )
@@ -130,6 +135,7 @@ class Plan(Settings):
             ("siren", self.sirens),
             ("pattern", self.patterns),
             ("exercise", self.exercises),
+            ("suppress", self.suppressions),
         )
         for what, items in kinds:
             ids = [item.id for item in items]
@@ -168,6 +174,7 @@ class Plan(Settings):
                         raise ValueError(f"{what} {item.id!r} names zone {zone!r}, which the plan has not")
         self._neighbours(zones)
         self._exercises()
+        self._suppressions(zones)
         for group in self.groups:
             for point in group.points:
                 if point not in points:
@@ -235,6 +242,30 @@ class Plan(Settings):
                 raise ValueError(f"{where} names pattern {exercise.pattern!r}, which the plan has not")
             if exercise.max_s > pattern.length_s + 1:
                 raise ValueError(f"{where}: max_s {exercise.max_s} is longer than its pattern ({pattern.length_s:g} s)")
+
+    def _suppressions(self, zones: set[str]) -> None:
+        """A rule never stands between a danger and a siren."""
+        for rule in self.suppressions:
+            where = f"suppress {rule.id!r}"
+            for zone in (rule.zone, *([rule.while_alarm.zone] if rule.while_alarm else [])):
+                if zone not in zones:
+                    raise ValueError(f"{where} names zone {zone!r}, which the plan has not")
+            loud = (p for p in self.policies if (p.zone, p.hazard) == (rule.zone, rule.hazard) and p.mode != "none")
+            policy = next((p for p in loud if Level[p.level.upper()] <= rule.quiet), None)
+            if policy is not None:
+                raise ValueError(
+                    f"{where}: policy {policy.zone}/{policy.hazard}/{policy.level} may sound a siren, so nothing may keep "
+                    f"{rule.up_to} quiet there"
+                )
+            if rule.while_point is None:
+                continue
+            point = next((each for each in self.points if each.id == rule.while_point), None)
+            if point is None:
+                raise ValueError(f"{where} names point {rule.while_point!r}, which the plan has not")
+            if point.alone and rule.zone in point.zones and point.hazard == rule.hazard:
+                raise ValueError(
+                    f"{where}: point {point.id!r} raises this very alarm; a works contact has alone = false"
+                )
 
     # What both ends ask of it.
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from bucium import people
-from bucium.output import emit, say, table
-from cython_ext import ConfigError, Level, SystemClock
-from lanes.acts import Act, ResetAlarm, ShelveAlarm, UnshelveAlarm
+from bucium.output import emit, moment, say, table, there
+from cython_ext import ConfigError, Hazard, Level, SystemClock
+from lanes.acts import Act, RemoveAlarm, ResetAlarm, ReturnAlarm, ShelveAlarm, UnshelveAlarm
 from lanes.control import ask
 from lanes.identity import AlarmId
 
@@ -19,6 +19,7 @@ Key = Annotated[Path, typer.Option(help="Your signing key.")]
 Alarm = Annotated[
     str, typer.Argument(metavar="ALARM", help="The alarm's id, or its zone/hazard, e.g. riverside/flood.")
 ]
+Place = Annotated[str, typer.Argument(metavar="ZONE/HAZARD", help="A zone of the plan and what it is warned of.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
@@ -74,8 +75,8 @@ def show(alarm: Alarm, socket: Socket = people.SOCKET, as_json: Json = False) ->
     ]
     table("points", ("point", "level", "value", "reason", "", "event"), points)
     table("evidence", ("event", "seen"), [(e["event"], "yes" if e["seen"] else "no") for e in found["evidence"]])
-    if found["shelf"]:
-        say(f"shelved by {', '.join(found['shelf']['people'])}: {found['shelf']['reason']}", "yellow")
+    if found["mute"]:
+        say(f"{found['state']}: {_mute(found['mute'])}", "yellow")
 
 
 @app.command()
@@ -120,6 +121,91 @@ def unshelve(alarm: Alarm, key: Key, socket: Socket = people.SOCKET, as_json: Js
     Example: bucium alarm unshelve mill/fire --key maria.live.pem
     """
     _do(UnshelveAlarm(_id(socket, alarm)), socket, key, as_json)
+
+
+@app.command("out-of-service")
+def out_of_service(
+    place: Place,
+    key: Key,
+    permit: Annotated[str, typer.Option(help="The permit to work: its number, as your centre files it.")],
+    reason: Annotated[str, typer.Option(help="Why; it stays on the permanent list.")],
+    hours: Annotated[float, typer.Option(help="For how long, at most 720 (30 days).", min=0.1, max=720)] = 24,
+    covers: Annotated[str, typer.Option(help="A higher Level than this ends it at once.")] = "alarm",
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """Take a zone's hazard out of service by permit, whether it is in alarm or not. Life-safety alarms need two people.
+
+    Given again before its end, it renews the permit.
+
+    Example: bucium alarm out-of-service mill/fire --permit W-118 --reason "new detectors" --hours 48 --key maria.live.pem
+    """
+    if covers.upper() not in ("ATTENTION", "ALARM", "DANGER"):
+        raise ConfigError(f"{covers!r} is no Level; there are: attention, alarm, danger", source="--covers")
+    until_us = SystemClock().wall_us() + round(hours * 3600e6)
+    zone, hazard = _place(place)
+    _do(RemoveAlarm(zone, hazard, until_us, Level[covers.upper()], permit, reason), socket, key, as_json)
+
+
+@app.command("return")
+def return_(place: Place, key: Key, socket: Socket = people.SOCKET, as_json: Json = False) -> None:
+    """The works are over: into service again.
+
+    Example: bucium alarm return mill/fire --key maria.live.pem
+    """
+    _do(ReturnAlarm(*_place(place)), socket, key, as_json)
+
+
+@app.command()
+def mutes(
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="Read the whole list from this journal, or a copy of it, instead of the controller."),
+    ] = None,
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """The permanent list of mutes: those that stand, then those that are over, the newest first.
+
+    Example: bucium alarm mutes --journal /var/lib/bucium/journal.db
+    """
+    if journal is None:
+        found = ask(socket, "alarm.mutes")
+    else:
+        from controller.report.mutelist import mutes_of
+
+        found = mutes_of(there(journal))
+    if as_json:
+        emit({"ok": True, "mutes": found})
+        return
+    rows = [
+        (
+            m["alarm"].rsplit("/", 1)[0] + ("" if m["mode"] == "live" else f" ({m['mode']})"),
+            m["state"],
+            ", ".join(m["people"]) or f"rule {m['rule']}",
+            m["reason"] + (f" [{m['permit']}]" if m["permit"] else ""),
+            Level(m["covers"]).name.lower(),
+            moment(m["since_us"]),
+            moment(m["until_us"]),
+            f"{m['end']} {moment(m['ended_us'])} {m['by']}".rstrip() if m["end"] else "stands",
+        )
+        for m in found
+    ]
+    heads = ("alarm", "state", "who", "why", "up to", "since", "at the latest", "ended")
+    table("mutes", heads, rows, "none, ever")
+
+
+def _mute(mute: dict[str, Any]) -> str:
+    who = ", ".join(mute["people"]) or f"rule {mute['rule']} of the plan"
+    permit = f", permit {mute['permit']}" if mute["permit"] else ""
+    return f"by {who}: {mute['reason']}{permit}; up to {Level(mute['covers']).name.lower()}, until {moment(mute['until_us'])}"
+
+
+def _place(text: str) -> tuple[str, Hazard]:
+    zone, _, hazard = text.partition("/")
+    if hazard.upper() not in Hazard.__members__:
+        raise ConfigError(f"{text!r} is no zone/hazard, e.g. mill/fire", source="ALARM")
+    return zone, Hazard[hazard.upper()]
 
 
 def _do(act: Act, socket: Path, key: Path, as_json: bool) -> None:

@@ -15,16 +15,18 @@ from typing import Any, Final
 
 from cython_ext import BuciumError, Hazard, Level, Reason
 from lanes.acts import AckAlarm, ResetAlarm, ShelveAlarm, UnshelveAlarm
-from lanes.identity import AlarmId
+from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode
 
 from .changes import READINGS_MAX, AlarmChange, ChangeKind, Reading
 from .life import MUTED, Cue, State, step
 from .merge import merge
-from .record import Alarm, Part, Seen, Shelf, bounded
+from .mutes import End, Mute
+from .record import Alarm, Part, Seen, bounded
 
 PARTS_MAX: Final = 256  # points in danger in one zone
 SHELVE_MAX_US: Final = 8 * 3_600_000_000  # life-safety alarms: never beyond 8 h (domain.md §4.1)
+PERMIT_MAX_US: Final = 30 * 86_400_000_000  # a permit that nobody has looked at for a month is forgotten works
 
 
 class Unfit(BuciumError):
@@ -33,10 +35,15 @@ class Unfit(BuciumError):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """An alarm after a change; `change` is what others hear of it (None: only the record changed)."""
+    """An alarm after a change; `change` is what others hear of it (None: only the record changed).
+
+    `end`, `by`: why its mute ended, and the person who ended it, where it did.
+    """
 
     alarm: Alarm
     change: AlarmChange | None
+    end: End = End.NONE
+    by: str = ""
 
 
 Place = tuple[str, Hazard, Mode]
@@ -131,8 +138,9 @@ class Book:
 
     def _settle(self, old: Alarm, new: Alarm, now_us: int) -> Moved:
         """Keep the new alarm, and say what others must hear."""
-        if new.shelf and new.level > new.shelf.severity:
-            new = _released(new)  # a mute covers the danger that was looked at, no greater one
+        end = End.NONE
+        if new.mute and new.level > new.mute.severity:
+            new, end = _released(new), End.WORSE  # a mute covers the danger that was looked at, no greater one
         was, level = _shown(old), _shown(new)
         kind = None
         if level is not was:
@@ -145,7 +153,7 @@ class Book:
         elif _own(new) is not _own(old):  # others hear the same from us, and CAP tells more or less in our name
             kind = ChangeKind.ESCALATED if _own(new) > _own(old) else ChangeKind.LOWERED
         self.put(new)
-        return Moved(new, _change(new, kind, was, now_us) if kind else None)
+        return Moved(new, _change(new, kind, was, now_us) if kind else None, end)
 
     def latch(self, alarm: Alarm, now_us: int) -> Moved | None:
         """Sirens were ordered for it: from now on it latches."""
@@ -170,7 +178,7 @@ class Book:
         """The person has seen the listed events. Unfit when they are not this alarm's."""
         old = self._named(act.alarm)
         if old.state in MUTED:
-            raise Unfit(f"the alarm is {old.state}; end that first: bucium alarm unshelve")
+            raise Unfit(f"the alarm is {old.state}; {_ending(old)}")
         known = {each.key for each in old.evidence}
         if not act.events or not known.issuperset(act.events):
             raise Unfit("these are not events of the alarm; look again: bucium alarm show")
@@ -199,8 +207,10 @@ class Book:
         self.put(new)
         return Moved(new, None)
 
+    # Mutes. How many people one takes is for the caller to have asked.
+
     def shelve(self, act: ShelveAlarm, people: tuple[str, ...], now_us: int) -> Moved:
-        """Mute. How many people it takes is for the caller to have asked."""
+        """Mute for hours."""
         old = self._named(act.alarm)
         if old.state in MUTED:
             raise Unfit(f"the alarm is already {old.state}")
@@ -208,23 +218,52 @@ class Book:
             raise Unfit("a mute needs a reason")
         if not now_us < act.until_us <= now_us + SHELVE_MAX_US:
             raise Unfit("a mute ends within 8 hours from now")
-        shelf = Shelf(people, act.reason, act.until_us, max(old.severity, old.level))
-        new = replace(old, state=step(old.state, Cue.SHELVE), shelf=shelf, changed_us=now_us)
-        self.put(new)
-        return Moved(new, None)
+        return self._mute(old, Cue.SHELVE, Mute(people, act.reason, act.until_us, max(old.severity, old.level), now_us))
 
-    def unshelve(self, act: UnshelveAlarm, now_us: int) -> Moved:
+    def unshelve(self, act: UnshelveAlarm, now_us: int, by: str = "") -> Moved:
         old = self._named(act.alarm)
         if old.state is not State.SHELVED:
             raise Unfit(f"the alarm is not shelved, it is {old.state}")
-        new = replace(_released(old), changed_us=now_us)
+        return self.release(old, End.PERSON if by else End.TIME, now_us, by)
+
+    def remove(self, zone: str, hazard: Hazard, mode: Mode, mute: Mute, key: EventKey) -> Moved:
+        """Out of service by permit, open or not. `key` names the alarm that is made when none is open."""
+        old, now_us = self.at(zone, hazard, mode), mute.since_us
+        if not (mute.reason and mute.permit):
+            raise Unfit("out of service needs a reason and a permit")
+        if not now_us < mute.until_us <= now_us + PERMIT_MAX_US:
+            raise Unfit("a permit ends within 30 days from now; it can be renewed")
+        if old is None:
+            latches, none = hazard is Hazard.FIRE, Level.NORMAL
+            old = Alarm(
+                AlarmId(zone, hazard, key), mode, State.NORMAL, key, none, now_us, now_us, (), (), latches=latches
+            )
+        if old.level > mute.severity:
+            raise Unfit(f"the danger is at {old.level.name.lower()}, the permit covers {mute.severity.name.lower()}")
+        end = End.RENEWED if old.mute else End.NONE
+        return replace(self._mute(_released(old), Cue.REMOVE, mute), end=end)
+
+    def suppress(self, old: Alarm, mute: Mute) -> Moved:
+        """By a rule of the plan."""
+        return self._mute(old, Cue.SUPPRESS, mute)
+
+    def _mute(self, old: Alarm, cue: Cue, mute: Mute) -> Moved:
+        new = replace(old, state=step(old.state, cue), mute=mute, changed_us=mute.since_us)
         self.put(new)
         return Moved(new, None)
 
+    def release(self, old: Alarm, end: End, now_us: int, by: str = "") -> Moved:
+        """The mute of the alarm ends."""
+        new = replace(_released(old), changed_us=now_us)
+        if end is End.TIME and old.mute and old.mute.rule:
+            new = replace(new, spent=(*new.spent, old.mute.rule))
+        self.put(new)
+        return Moved(new, None, end, by)
+
     def expire(self, now_us: int) -> list[Moved]:
         """End the mutes whose time is over."""
-        over = [alarm for alarm in self if alarm.shelf and alarm.shelf.until_us <= now_us]
-        return [self.unshelve(UnshelveAlarm(alarm.id), now_us) for alarm in over]
+        over = [alarm for alarm in self if alarm.mute and alarm.mute.until_us <= now_us]
+        return [self.release(alarm, End.TIME, now_us) for alarm in over]
 
     def _named(self, wanted: AlarmId) -> Alarm:
         alarm = self.find(wanted)
@@ -270,8 +309,18 @@ def _cued(old: Alarm, new: Alarm, *, again: bool) -> Alarm:
 
 
 def _released(alarm: Alarm) -> Alarm:
-    cue = Cue.RELEASE_ABNORMAL if alarm.level > Level.NORMAL else Cue.RELEASE_NORMAL
-    return replace(alarm, state=step(alarm.state, cue), shelf=None)
+    if alarm.level > Level.NORMAL:
+        cue = Cue.RELEASE_ABNORMAL
+    else:
+        cue = Cue.RELEASE_LATCHED if alarm.latches and alarm.evidence else Cue.RELEASE_NORMAL
+    return replace(alarm, state=step(alarm.state, cue), mute=None)
+
+
+def _ending(alarm: Alarm) -> str:
+    """How a mute is ended, for people."""
+    if alarm.state is State.SUPPRESSED:
+        return f"rule {alarm.mute.rule if alarm.mute else ''!r} of the plan mutes it, and ends with its cause"
+    return f"end that first: bucium alarm {'unshelve' if alarm.state is State.SHELVED else 'return'}"
 
 
 def _shown(alarm: Alarm) -> Level:
@@ -301,4 +350,5 @@ def _change(alarm: Alarm, kind: ChangeKind, was: Level, now_us: int) -> AlarmCha
         tuple(newest[:READINGS_MAX]),
         alarm.aliases,
         own=None if _own(alarm) is _shown(alarm) else _own(alarm),
+        muted=str(alarm.state) if alarm.state in MUTED else "",
     )

@@ -71,7 +71,8 @@ class AlarmChange:
 
     `alarm_id` is the canonical id now; `aliases` are the ids it has swallowed. `evidence` names every event behind it,
     `readings` the newest value of each contributing point. `by` is the person of an acknowledgement. `own` is the Level that
-    rests on points of ours, where it is not `level`: what others said is not said again in our name.
+    rests on points of ours, where it is not `level`: what others said is not said again in our name. `muted`: the alarm's state,
+    where that is a mute; it is told all the same.
     """
 
     alarm_id: AlarmId
@@ -86,6 +87,7 @@ class AlarmChange:
     aliases: tuple[AlarmId, ...] = field(default=())
     by: str = ""
     own: Level | None = None
+    muted: str = ""
 
     @property
     def ours(self) -> "AlarmChange":
@@ -110,14 +112,16 @@ class AlarmChange:
         numbers = [int(self.was), int(self.level), int(self.mode), self.opened_us, self.at_us]
         rows = [r.pack() for r in self.readings[:READINGS_MAX]]
         aliases = [str(a) for a in self.aliases[:ALIASES_MAX]]
-        own = [] if self.own is None else [int(self.own)]
+        own = [-1 if self.own is None else int(self.own), self.muted] if self.muted or self.own is not None else []
         return cbor.encode_document([str(self.alarm_id), str(self.kind), *numbers, rows, aliases, self.by, *own])
 
     @classmethod
     def unpack(cls, data: bytes) -> "AlarmChange":
         """What `pack` gave."""
         body = cbor.decode_document(data)
-        own = Level(body.pop()) if isinstance(body, list) and len(body) == 11 else None
+        body, rest = (body[:10], body[10:]) if isinstance(body, list) else (body, [])
+        own = rest[0] if rest else -1
+        muted = rest[1] if len(rest) > 1 else ""  # the first journals had only `own`
         alarm_id, kind, was, level, mode, opened_us, at_us, rows, aliases, by = fields.row(body, 10, "change")
         readings = tuple(Reading.unpack(row) for row in rows)
         return cls(
@@ -132,5 +136,6 @@ class AlarmChange:
             readings,
             tuple(AlarmId.parse(a) for a in aliases),
             by,
-            own,
+            None if own == -1 else Level(own),
+            muted,
         )

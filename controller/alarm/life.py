@@ -5,12 +5,13 @@ An alarm has a condition (is a point of the zone in danger?) and a person's answ
     A normal                        F latched, acknowledged     the condition is over; waits for a reset
     B unacknowledged                G shelved                   muted by people, for a time
     C acknowledged                  H suppressed by design      muted by a rule
-    D returned, unacknowledged      I out of service            muted by permit, without an end
+    D returned, unacknowledged      I out of service            muted by permit
     E latched, unacknowledged       the condition is over; nobody has looked
 
 Life-safety alarms (fire; and any alarm for which sirens were ordered) latch: when the condition ends they go to E or F and not to
-D or A. A muted alarm goes on judging: when the mute ends, it is where its condition says, and never acknowledged by the mute.
-A condition that comes back on a latched alarm is a new danger that nobody has seen: E and F go to B.
+D or A. A muted alarm goes on judging: when the mute ends, it is where its condition says, and never acknowledged by the mute; one
+that latches, and was in danger, is then E: no mute stands in for a reset. A condition that comes back on a latched alarm is a new
+danger that nobody has seen: E and F go to B.
 
 Acknowledging never stops a siren, and stopping one never acknowledges: there is no siren in this file.
 """
@@ -47,6 +48,7 @@ class Cue(StrEnum):
     SUPPRESS = "suppress"
     REMOVE = "remove"  # out of service
     RELEASE_NORMAL = "release-normal"  # a mute ends, the condition is over
+    RELEASE_LATCHED = "release-latched"  # a mute ends, the condition is over, and the alarm latches
     RELEASE_ABNORMAL = "release-abnormal"  # a mute ends, the condition holds
 
 
@@ -56,6 +58,7 @@ _G, _H, _I = State.SHELVED, State.SUPPRESSED, State.OUT_OF_SERVICE
 _OPEN: Final = (_A, _B, _C, _D, _E, _F)
 MUTED: Final = frozenset({_G, _H, _I})
 UNSEEN: Final = frozenset({_B, _D, _E})
+_RELEASES: Final = (Cue.RELEASE_NORMAL, Cue.RELEASE_LATCHED, Cue.RELEASE_ABNORMAL)
 
 TABLE: Final[Mapping[tuple[State, Cue], State]] = {
     (_A, Cue.TRIP): _B,
@@ -76,6 +79,7 @@ TABLE: Final[Mapping[tuple[State, Cue], State]] = {
     **{(state, Cue.SUPPRESS): _H for state in _OPEN},
     **{(state, Cue.REMOVE): _I for state in _OPEN},
     **{(state, Cue.RELEASE_NORMAL): _A for state in (_G, _H, _I)},
+    **{(state, Cue.RELEASE_LATCHED): _E for state in (_G, _H, _I)},
     **{(state, Cue.RELEASE_ABNORMAL): _B for state in (_G, _H, _I)},
 }
 
@@ -91,9 +95,9 @@ IGNORED: Final[frozenset[tuple[State, Cue]]] = frozenset(
         *((_E, cue) for cue in (Cue.REALARM, Cue.CLEAR, Cue.LATCH, Cue.RESET)),
         *((_F, cue) for cue in (Cue.CLEAR, Cue.LATCH, Cue.ACKNOWLEDGE)),
         # No mute is there to end.
-        *((state, cue) for state in _OPEN for cue in (Cue.RELEASE_NORMAL, Cue.RELEASE_ABNORMAL)),
+        *((state, cue) for state in _OPEN for cue in _RELEASES),
         # Muted: it stays so until the mute ends; one mute at a time.
-        *((state, cue) for state in MUTED for cue in Cue if cue not in (Cue.RELEASE_NORMAL, Cue.RELEASE_ABNORMAL)),
+        *((state, cue) for state in MUTED for cue in Cue if cue not in _RELEASES),
     }
 )
 

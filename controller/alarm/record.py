@@ -10,6 +10,7 @@ from lanes.keys import Mode
 
 from .changes import Reading
 from .life import State
+from .mutes import Mute
 
 EVIDENCE_MAX: Final = 128  # events of one alarm: a point that flaps for a day; the opening ones and the newest stay
 
@@ -36,16 +37,6 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """A mute: who, why, until when, and the severity that they looked at."""
-
-    people: tuple[str, ...]
-    reason: str
-    until_us: int
-    severity: Level
-
-
-@dataclass(frozen=True, slots=True)
 class Alarm:
     """A zone's danger and its life. Times are UTC microseconds."""
 
@@ -61,7 +52,8 @@ class Alarm:
     aliases: tuple[AlarmId, ...] = ()
     ours: bool = True  # minted by a controller, not by a node's reflex
     latches: bool = False
-    shelf: Shelf | None = None
+    mute: Mute | None = None
+    spent: tuple[str, ...] = ()  # rules of the plan that have muted it for as long as they may
 
     @property
     def level(self) -> Level:
@@ -96,7 +88,6 @@ class Alarm:
         return same and any(each.key == wanted.key for each in self.evidence)
 
     def pack(self) -> bytes:
-        shelf = self.shelf
         document = [
             str(self.id),
             int(self.mode),
@@ -107,15 +98,15 @@ class Alarm:
             [[part.reading.pack(), part.live, part.watched] for part in self.parts],
             [[each.key.pack(), each.seen] for each in self.evidence],
             [str(alias) for alias in self.aliases],
-            [self.ours, self.latches],
-            [list(shelf.people), shelf.reason, shelf.until_us, int(shelf.severity)] if shelf else None,
+            [self.ours, self.latches, *self.spent],
+            self.mute.pack() if self.mute else None,
         ]
         return cbor.encode_document(document)
 
     @classmethod
     def unpack(cls, data: bytes) -> "Alarm":
         """What `pack` gave."""
-        alarm_id, mode, state, episode, severity, times, parts, evidence, aliases, flags, shelf = fields.row(
+        alarm_id, mode, state, episode, severity, times, parts, evidence, aliases, flags, mute = fields.row(
             cbor.decode_document(data), 11, "alarm"
         )
         return cls(
@@ -131,7 +122,8 @@ class Alarm:
             tuple(AlarmId.parse(alias) for alias in aliases),
             flags[0],
             flags[1],
-            Shelf(tuple(shelf[0]), shelf[1], shelf[2], Level(shelf[3])) if shelf else None,
+            Mute.unpack(mute) if mute else None,
+            tuple(flags[2:]),
         )
 
 

@@ -165,6 +165,7 @@ class Author(Wording):
                 pair("parameter", "awareness_type", kind) if kind else "",
                 pair("parameter", "bucium_alarm", str(change.alarm_id)),
                 pair("parameter", "bucium_plan", str(self.plan.version)),
+                pair("parameter", "bucium_muted", change.muted) if change.muted else "",
                 evidence,
                 self.area(change.zone, language),
                 "</info>",

@@ -35,6 +35,7 @@ def summarise(author: Author, change: AlarmChange, place: Place, words: dict[Lan
         "opened": time_of(change.opened_us),
         "at": time_of(change.at_us),
         "by": change.by,
+        "muted": change.muted,
         "plan": author.plan.version,
         "evidence": [_reading(author, reading) for reading in change.readings],
         "texts": {language: _words(written) for language, written in words.items()},

@@ -36,6 +36,7 @@ class Record(IntEnum):
     ALARM = 20  # [change, alarm]: what others hear, and the alarm whole, after it
     DECISION = 21  # [decision, mode]: what the policy said, and why
     KEPT = 23  # [alarm]: an alarm whole, after a change that only its record shows
+    MUTE = 24  # [alarm, mode, state, mute, end, ended, by]: a mute begins, or ends
     TOLD = 22  # [seq]: the change in row `seq` is in dispatch's own outbox
     REQUEST = 30  # [request]: a person asks for a sound
     APPROVAL = 31  # [signed bytes, once, digest, person, centre, not-after]

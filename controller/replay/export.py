@@ -17,6 +17,7 @@ from lanes.orders import Order
 from lanes.reports import Event, State
 
 from ..alarm.changes import AlarmChange
+from ..alarm.mutes import Mute
 from ..alarm.record import Alarm
 from ..policy import Decision
 from ..record.aside import Remains
@@ -38,6 +39,7 @@ _ITEMS: Final[dict[Record, tuple[str, ...]]] = {
     Record.ALARM: ("change", "alarm"),
     Record.DECISION: ("decision", "mode"),
     Record.KEPT: ("alarm",),
+    Record.MUTE: ("alarm_id", "mode", "state", "mute", "end", "ended_us", "by"),
     Record.TOLD: ("row",),
     Record.REQUEST: ("core", "person", "reason", "people", "centres"),
     Record.APPROVAL: ("signed", "once", "digest", "person", "centre", "not_after_us"),
@@ -100,6 +102,8 @@ def line_of(row: Row) -> dict[str, Any]:
             found |= _said(item)
         elif name in _UNPACK and isinstance(item, bytes):
             found[name] = _plain(_UNPACK[name](item))
+        elif name == "mute":
+            found[name] = _plain(Mute.unpack(item))
         elif name == "decision":
             found[name] = _plain(Decision.unpack(item))
         else:

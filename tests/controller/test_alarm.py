@@ -36,7 +36,8 @@ def test_a_latched_alarm_ends_only_by_a_reset() -> None:
 
 def test_a_mute_never_acknowledges() -> None:
     for state in MUTED:
-        assert {step(state, cue) for cue in Cue} == {state, State.NORMAL, State.UNACKNOWLEDGED}
+        after = {state, State.NORMAL, State.UNACKNOWLEDGED, State.LATCHED_UNACKNOWLEDGED}
+        assert {step(state, cue) for cue in Cue} == after
 
 
 @pytest.mark.parametrize("active", [False, True])
