@@ -14,8 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from cython_ext import Clock, ConfigError, WireError
-from lanes import control, plankept
+from cython_ext import NS_PER_S, Clock, ConfigError, WireError
+from lanes import control, plankept, pulse
 from lanes.counterfile import StateTimeFile
 from lanes.identity import STORE_ID_BYTES
 from lanes.keys import Mode
@@ -64,6 +64,8 @@ log = logging.getLogger("bucium.controller")
 Entropy = Callable[[int], bytes]
 Runners = Callable[[str], Runner]
 MIB: Final = 1 << 20
+PULSE_S: Final = 5.0
+STUCK_S: Final = 60.0  # an SD card's worst pause is some ten seconds; systemd's own patience comes on top
 
 
 async def run(
@@ -103,6 +105,7 @@ class _Controller:
         self._clock = clock
         self._connector = connector
         self._runner = runner
+        self._pulse = pulse.Pulse(clock)
         self._rng = Random(int.from_bytes(entropy(8), "big"))  # noqa: S311 - jitter, not secrets
         self._entropy = entropy
         spare = Spare(ready.emergency / EMERGENCY_NAME, ready.local.config.controller.emergency_mib * MIB)
@@ -316,11 +319,20 @@ class _Controller:
             tasks = [group.create_task(work, name=name) for name, work in self._loops(committing)]
             plan = self._room.plan
             log.info("controller.started controller=%s plan=%d", plan.controller, plan.version)
+            pulse.notify("READY=1")
             await stop.wait()
+            pulse.notify("STOPPING=1")
             self._host.stop()
             for task in tasks:
                 if task.get_name() != "host":
                     task.cancel()
+
+    async def _beat(self) -> None:
+        """The journal promises to be durable soon; systemd starts us again if it hangs, or if this whole loop of events does."""
+        while True:
+            self._pulse.expect("journal", self._clock.monotonic_ns() + round(STUCK_S * NS_PER_S))
+            await self._journal.durable()
+            await asyncio.sleep(PULSE_S)
 
     def _loops(self, committing: asyncio.Task[None]) -> list[tuple[str, Coroutine[Any, Any, Any]]]:
         loops: list[tuple[str, Coroutine[Any, Any, Any]]] = [
@@ -333,6 +345,8 @@ class _Controller:
             ("host", self._host.run()),
             ("people", self._people.run()),
             ("checking", self._checking.run()),
+            ("pulse", self._beat()),
+            ("watchdog", pulse.watchdog(self._pulse)),
         ]
         if self._recorder is not None:
             loops.append(("recording", self._recorder.run(self._clock)))

@@ -14,7 +14,7 @@ from random import Random
 
 from cython_ext import Clock, ClockQuality, ConfigError
 from firmware_bridge.factory import Bridge
-from lanes import control, plankept
+from lanes import control, plankept, pulse
 from lanes.envelope import BOOT_BYTES
 from lanes.keys import Mode, SigningKey
 from lanes.link import Connector
@@ -26,7 +26,7 @@ from lanes.store import Runner
 from . import VERSION, health
 from .config import Ready
 from .desk import Desk
-from .health import NodeClock, Pulse
+from .health import NodeClock
 from .plan.follow import Follower
 from .replan import Replan
 from .report.lane import Lane, Node
@@ -151,7 +151,7 @@ class _Node:
         self._sources: list[Source] = sources(ready.local, ready.signed.plan, bridge.devices)
         self._rng = Random(int.from_bytes(entropy(8), "big"))  # noqa: S311 - jitter, not secrets
         self._boot = entropy(BOOT_BYTES)
-        self._pulse = Pulse(clock)
+        self._pulse = pulse.Pulse(clock)
 
     async def run(self, stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as ends:
@@ -337,7 +337,7 @@ class _Node:
         try:
             await asyncio.wait({work, halt}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            health.notify("STOPPING=1")
+            pulse.notify("STOPPING=1")
             for task in (work, halt):
                 task.cancel()
             await asyncio.gather(work, halt, return_exceptions=True)
@@ -362,7 +362,7 @@ class _Node:
             ("sampler", self._sampler.run()),
             ("telemetry", self._telemetry.run()),
             ("time", health.keep_time(self._clock, self._data / "time", self._runner, self._troubles)),
-            ("watchdog", health.watchdog(self._pulse)),
+            ("watchdog", pulse.watchdog(self._pulse)),
         )
         async with asyncio.TaskGroup() as group:
             for name, loop in loops:
@@ -372,7 +372,7 @@ class _Node:
             if why := self._ready.plan_refused:
                 log.error("plan.refused why=%s", why)
                 self._troubles.set("plan-refused", True, "delivered")
-            health.notify("READY=1")
+            pulse.notify("READY=1")
             log.info(
                 "node.started node=%s plan=%d boot=%s",
                 self._ready.node,

@@ -1,12 +1,8 @@
-"""Whether the node's program lives and what its clock is worth: systemd's watchdog, and the wall clock (design §2.6)."""
+"""What the node's wall clock is worth (design §2.6)."""
 
 import asyncio
-import logging
-import os
-import socket
 import struct
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,53 +13,11 @@ from lanes.store import Runner
 from .files import read_bytes, write_durably
 from .troubles import Troubles
 
-log = logging.getLogger("bucium.edge")
-
 PERSIST_S: Final = 600.0
 PROBE_S: Final = 10.0
 US_PER_HOUR: Final = 3_600_000_000
 RTC_DRIFT: Final = 100e-6  # a board's crystal over its temperature range; twice a DS3231's worst
 _TIME: Final = struct.Struct("<qq")  # the wall clock, and when it was last synchronised: UTC microseconds
-
-
-class Pulse:
-    """Loops promise when they will be back. One that is not is a reason to be started again."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._by_ns: dict[str, int] = {}
-
-    def expect(self, loop: str, by_ns: int) -> None:
-        """`loop` will call again before this monotonic instant."""
-        self._by_ns[loop] = by_ns
-
-    def late(self) -> list[str]:
-        now_ns = self._clock.monotonic_ns()
-        return sorted(loop for loop, by_ns in self._by_ns.items() if now_ns > by_ns)
-
-
-def notify(message: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """systemd's sd_notify: False where there is no systemd to tell."""
-    address = environment.get("NOTIFY_SOCKET", "")
-    if not address:
-        return False
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        sender.connect("\0" + address[1:] if address.startswith("@") else address)
-        sender.sendall(message.encode())
-        return True
-    return False
-
-
-async def watchdog(pulse: Pulse, environment: Mapping[str, str] = os.environ) -> None:
-    """Ping systemd at twice its pace, but only while every loop keeps its promise."""
-    micros = environment.get("WATCHDOG_USEC", "")
-    interval_s = int(micros) / 2e6 if micros.isdigit() and int(micros) > 0 else PROBE_S
-    while True:
-        if late := pulse.late():
-            log.error("loops.stuck names=%s", ",".join(late))
-        else:
-            notify("WATCHDOG=1", environment)
-        await asyncio.sleep(interval_s)
 
 
 @dataclass(frozen=True, slots=True)

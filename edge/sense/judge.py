@@ -15,11 +15,11 @@ from cython_ext import NS_PER_S, Cause, Clock, Level, PanelConfig, Transition, T
 from cython_ext.panel import Panel
 from lanes.identity import EventKey
 from lanes.planfile import SignedPlan
+from lanes.pulse import Pulse
 from lanes.reports import EVIDENCE_MAX, PointState, TransitionData
 from lanes.store import Runner
 
 from ..files import read_bytes, write_durably
-from ..health import Pulse
 from ..troubles import Troubles
 
 log = logging.getLogger("bucium.edge")

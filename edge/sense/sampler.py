@@ -18,9 +18,9 @@ from cython_ext import NS_PER_S, Clock, ConfigError, Status
 from cython_ext.panel import pack
 from firmware_bridge.driver import Device, Reading, Watchable, missing
 from lanes.plan import Plan
+from lanes.pulse import Pulse
 
 from ..config import UNITLESS, Local, PointBinding
-from ..health import Pulse
 from ..troubles import Troubles
 
 log = logging.getLogger("bucium.edge")

@@ -2,10 +2,15 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,6 +175,46 @@ async def test_the_broker_may_be_absent_at_the_start_and_lost_later(local: confi
         broker.start()
         async with listening(broker, plan) as again:
             await until(lambda: len(again.of(Kind.BEAT)) > 0)
+
+
+async def test_systemd_hears_that_it_lives_but_not_while_its_journal_hangs(
+    local: config.Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "PULSE_S", 0.02)
+    monkeypatch.setattr(app, "STUCK_S", 0.2)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "40000")
+    said: list[str] = []
+    stuck, stop, disk_works = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(logging.getLogger("bucium.pulse"), "error", lambda *_: stuck.set())
+    disk_works.set()
+
+    async def disk(work: Callable[..., Any], *args: Any) -> Any:
+        await disk_works.wait()
+        return work(*args)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+
+        def heard(word: str) -> bool:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    said.append(manager.recv(64).decode())
+            return word in said
+
+        parts = {"clock": SystemClock(), "connector": MemoryBroker().connector(), "entropy": os.urandom, "stop": stop}
+        ready = config.ready(local)
+        task = asyncio.create_task(app.run(ready, runner=disk, others=lambda _: run_here, **parts))
+        await until(lambda: heard("READY=1") and heard("WATCHDOG=1"))
+        disk_works.clear()
+        asking = asyncio.create_task(ask(local, "journal.head"))  # a row, which no disk takes
+        await asyncio.wait_for(stuck.wait(), 60)
+        disk_works.set()
+        await asking
+        stop.set()
+        await task
+        assert heard("STOPPING=1")
 
 
 async def test_an_alarm_survives_the_end_of_the_program(local: config.Local) -> None:

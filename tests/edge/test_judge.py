@@ -7,10 +7,10 @@ import pytest
 
 from cython_ext import Cause, Level, Status, Trouble
 from cython_ext.panel import pack
-from edge.health import Pulse
 from edge.sense.judge import WAITING_MAX, Judge
 from edge.troubles import Troubles
 from lanes.identity import EventKey
+from lanes.pulse import Pulse
 from lanes.reports import TransitionData
 from lanes.store import run_here
 from tests.kit.clock import ManualClock, run_virtual

@@ -4,7 +4,6 @@ import pytest
 
 from cython_ext import ClockQuality, ClockSource, Hazard, Level, Reason, Status
 from cython_ext.panel import pack
-from edge.health import Pulse
 from edge.sense.judge import Judge
 from edge.sense.resetting import REFUSALS_MAX, Resetting
 from edge.troubles import Troubles
@@ -13,6 +12,7 @@ from lanes.envelope import Envelope, Kind, Opened, open_envelope, seal
 from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode, Role
 from lanes.orders import reference_of
+from lanes.pulse import Pulse
 from lanes.reports import ResetData
 from lanes.resets import PointReset
 from lanes.store import run_here

@@ -10,10 +10,10 @@ import pytest
 from cython_ext import ConfigError, Status
 from cython_ext.panel import RECORD
 from edge.config import PointBinding
-from edge.health import Pulse
 from edge.sense.sampler import CHANGES_MAX, READ_MAX_S, Sampler, Source
 from edge.troubles import Troubles
 from firmware_bridge.driver import Channel, Reading, missing
+from lanes.pulse import Pulse
 from tests.kit.clock import ManualClock, run_virtual
 
 S = 1_000_000_000
