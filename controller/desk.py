@@ -16,6 +16,8 @@ from lanes.identity import AlarmId
 from lanes.pieces import PACKED_BYTES_MAX
 
 from .acting import Acting
+from .alarm.figurebook import read_out
+from .alarm.figures import KEEP_DAYS
 from .alarm.life import State
 from .alarm.record import Alarm
 from .deciding import Deciding
@@ -81,6 +83,7 @@ class Desk:
             "alarm.list": self._alarms,
             "alarm.show": self._alarm,
             "alarm.mutes": self._mutes,
+            "alarm.stats": self._stats,
             "siren.list": self._sirens,
             "siren.status": self._activations,
             "siren.coverage": self._coverage,
@@ -195,6 +198,12 @@ class Desk:
 
     async def _mutes(self, _: dict[str, Any]) -> list[dict[str, Any]]:
         return [listed_of(line) for line in self._room.mutes]
+
+    async def _stats(self, args: dict[str, Any]) -> dict[str, Any]:
+        days = args.get("days", KEEP_DAYS)
+        if not isinstance(days, int) or not 1 <= days <= KEEP_DAYS:
+            raise ControlError("malformed", f"days is 1 to {KEEP_DAYS}")
+        return read_out(self._room.figures, self._room.book, self._room.clock.wall_us(), days)
 
     def _find(self, args: dict[str, Any]) -> Alarm:
         text = str(args.get("alarm", ""))

@@ -96,8 +96,11 @@ class _Latest:
         self._untold: dict[int, bytes] = {}
 
     def alarm(self, packed: bytes) -> None:
-        alarm_id, mode, state, *_ = cbor2.loads(packed)  # the chain vouches for it
+        alarm_id, mode, state, _, severity, times, parts, *_ = cbor2.loads(packed)  # the chain vouches for it
         zone, hazard, _ = alarm_id.split("/", 2)
+        if mode == Mode.LIVE:
+            worst = max((reading[3] for reading, *_ in parts), default=0)
+            self._room.figures.saw(f"{zone}/{hazard}", Life(state), Level(worst), Level(severity), times[1])
         place = f"{zone}/{hazard}", mode
         if state != Life.NORMAL:
             self._open[place] = packed
@@ -128,6 +131,7 @@ def _fold(room: Room, row: Row, latest: _Latest) -> None:
     match row.kind:
         case Record.START:
             room.ordinal, room.ran = value[0], value[2]
+            room.figures.begin(row.wall_us)
         case Record.EVENT:
             _event(room, row, *value)
         case Record.STATE:

@@ -22,6 +22,7 @@ from lanes.planfile import SignedPlan
 from . import drillnotice
 from .alarm.book import Book, Moved
 from .alarm.changes import AlarmChange
+from .alarm.figures import Figures
 from .alarm.mutes import End, Listed, Mutes
 from .alarm.record import Alarm
 from .approvals import Requests
@@ -110,6 +111,7 @@ class Room:
         self.fold = Fold(signed)
         self.book = Book()
         self.mutes = Mutes()
+        self.figures = Figures()
         self.warnings = Warnings()  # of other centres
         self.requests = Requests()
         self.troubles = Troubles(self._note_trouble)
@@ -151,6 +153,8 @@ class Room:
         else:
             self.untold[self.journal.append(Record.ALARM, [change.pack(), alarm.pack()]).seq] = change
         self._muted(moved)
+        if alarm.mode is Mode.LIVE:
+            self.figures.saw(source_of(alarm), alarm.state, alarm.level, alarm.severity, alarm.changed_us)
         self.forget(alarm)
         self.notify()
         return moved
@@ -239,6 +243,7 @@ class Room:
         self.journal.append(Record.START, [self.ordinal, self.boot, plan.digest, plan.plan.version, SOFTWARE])
         self.snapshot_seq = self.journal.seq
         self.fold.begin(self.clock.monotonic_ns())
+        self.figures.begin(self.clock.wall_us())
         for alarm in list(self.book):
             parts = tuple(replace(part, live=False) for part in alarm.parts)
             self.book.put(replace(alarm, parts=parts))
@@ -263,6 +268,7 @@ class Room:
             "activations": fold.activations.pack(),
             "book": self.book.pack(),
             "mutes": self.mutes.pack(),
+            "figures": self.figures.pack(),
             "warnings": self.warnings.pack(),
             "requests": self.requests.pack(),
             "troubles": self.troubles.pack(),
@@ -281,6 +287,7 @@ class Room:
         self.fold.activations.restore(state["activations"])
         self.book.restore(state["book"])
         self.mutes.restore(state.get("mutes", []))
+        self.figures.restore(state.get("figures", []))
         self.warnings.restore(state["warnings"])
         self.requests.restore(state["requests"])
         self.troubles.restore(state["troubles"])
@@ -299,6 +306,11 @@ class Room:
         if by == POLICY and errand.order.action is Action.START:
             incident = errand.order.core.incident
             self.ordered[incident] = max(level, self.ordered.get(incident, Level.NORMAL))
+
+
+def source_of(alarm: Alarm) -> str:
+    """Under which name the alarm is counted."""
+    return f"{alarm.id.zone}/{alarm.id.hazard.name.lower()}"
 
 
 def tellable(packed: bytes) -> Tellable:

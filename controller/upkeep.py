@@ -77,6 +77,7 @@ class Upkeep:
             self.silent_tests.tick,  # before what finds troubles: they go by those that stand in the record
             self.drills.tick,
             self._mutes,
+            self._flood,
             self.heeding.tick,
             ClockWatch(room).tick,
             self._silence,
@@ -115,6 +116,11 @@ class Upkeep:
     def _mutes(self, _: int, now_us: int) -> None:
         for place in self._deciding.muting.tick(now_us):
             self._deciding.consider(place)
+
+    def _flood(self, _: int, now_us: int) -> None:
+        """A flood of alarms is Trouble of its own: nobody can look at so many."""
+        self._room.figures.advance(now_us)
+        self._room.trouble("alarm-flood", "", self._room.figures.flooding)
 
     def _silence(self, now_ns: int, _: int) -> None:
         """No evidence is not good news: a node that says nothing is Trouble."""

@@ -6,12 +6,15 @@ from typing import Annotated, Any, Final
 import typer
 
 from bucium import people
+from bucium.figures import show_figures
 from bucium.output import emit, moment, say, table, there
 from cython_ext import ConfigError, Hazard, Level, SystemClock
 from lanes.acts import Act, RemoveAlarm, ResetAlarm, ReturnAlarm, ShelveAlarm, UnshelveAlarm
 from lanes.control import ask
 from lanes.identity import AlarmId
 
+SUMMARY_FROM: Final = 10  # more alarms than this are summarised by zone first
+MUTED: Final = ("shelved", "suppressed", "out-of-service")
 app: Final = typer.Typer(name="alarm", help="The alarm list.", no_args_is_help=True)
 
 Socket = Annotated[Path, typer.Option(help="The controller's control socket.", envvar="BUCIUM_CONTROLLER")]
@@ -34,6 +37,14 @@ def list_(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
         emit({"ok": True, "alarms": found})
         return
     now_us = SystemClock().wall_us()
+    flood = ask(socket, "alarm.stats", days=1)["flood"]
+    if flood["now"]:
+        say(
+            f"FLOOD OF ALARMS since {moment(flood['since_us'])}: {flood['count']} annunciations; the zones first",
+            "bold red",
+        )
+    if flood["now"] or len(found) > SUMMARY_FROM:
+        _by_zone(found)
     rows = [
         (
             f"{a['zone']}/{a['hazard']}",
@@ -157,6 +168,23 @@ def return_(place: Place, key: Key, socket: Socket = people.SOCKET, as_json: Jso
 
 
 @app.command()
+def stats(
+    days: Annotated[int, typer.Option(help="Over how many days back.", min=1, max=30)] = 30,
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
+    """How many alarms people had to look at, floods of them, and what chatters: the figures of EEMUA 191 and ISA-18.2.
+
+    Example: bucium alarm stats --days 7
+    """
+    found = ask(socket, "alarm.stats", days=days)
+    if as_json:
+        emit({"ok": True, **found})
+        return
+    show_figures(found)
+
+
+@app.command()
 def mutes(
     journal: Annotated[
         Path | None,
@@ -193,6 +221,30 @@ def mutes(
     ]
     heads = ("alarm", "state", "who", "why", "up to", "since", "at the latest", "ended")
     table("mutes", heads, rows, "none, ever")
+
+
+def _by_zone(found: list[dict[str, Any]]) -> None:
+    """One line a zone, the worst first; the alarms themselves all stand below."""
+    zones: dict[str, list[dict[str, Any]]] = {}
+    for alarm in found:
+        zones.setdefault(alarm["zone"], []).append(alarm)
+    rows = [
+        (
+            zone,
+            str(len(alarms)),
+            Level(max(a["level"] for a in alarms)).name.lower(),
+            Level(max(a["severity"] for a in alarms)).name.lower(),
+            str(sum(bool(a["unseen"]) for a in alarms)),
+            str(sum(a["state"] in MUTED for a in alarms)),
+            moment(min(a["opened_us"] for a in alarms)),
+        )
+        for zone, alarms in sorted(zones.items(), key=lambda each: -max(a["severity"] for a in each[1]))
+    ]
+    table(
+        f"{len(found)} alarms of {len(zones)} zones",
+        ("zone", "alarms", "now", "worst", "unseen", "muted", "first"),
+        rows,
+    )
 
 
 def _mute(mute: dict[str, Any]) -> str:
