@@ -171,6 +171,10 @@ class Activations:
         errand.stage, errand.result, errand.why = receipt.stage, result, why
         return result
 
+    def knows(self, reference: bytes) -> bool:
+        """Whether this was an order of ours, though another may have taken its place."""
+        return reference in self._by_reference
+
     def pending(self) -> Iterator[tuple[Activation, Errand]]:
         for activation in list(self):
             for errand in activation.errands.values():

@@ -314,6 +314,7 @@ class _Controller:
             spread=self._spread,
             pending=self._dispatcher.pending,
             picture=self._upkeep.picture,
+            strays=self._ordering.strays,
         )
         async with control.serve(socket, desk.verbs), asyncio.TaskGroup() as group:
             tasks = [group.create_task(work, name=name) for name, work in self._loops(committing)]

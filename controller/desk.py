@@ -14,6 +14,7 @@ from lanes.acts import APPROVE, ApplyPlan, ResetAlarm
 from lanes.control import ControlError, Handler
 from lanes.identity import AlarmId
 from lanes.pieces import PACKED_BYTES_MAX
+from lanes.readiness import Ready
 
 from .acting import Acting
 from .alarm.figurebook import read_out
@@ -29,7 +30,9 @@ from .resets import Errand
 from .room import Room
 from .shown import activation_of, decision_of, last_of, listed_of, mute_of, policy_of, stage_of
 from .siren.picture import Picture
+from .siren.watching import readiness_of
 from .spread import Spread
+from .strays import Strays
 
 ACTS: Final = (
     "alarm.ack",
@@ -65,6 +68,7 @@ class Desk:
         spread: Spread,
         pending: Callable[[], Awaitable[dict[str, int]]],
         picture: Picture,
+        strays: Strays,
     ) -> None:
         self._room = room
         self._acting = acting
@@ -75,6 +79,7 @@ class Desk:
         self._spread = spread
         self._pending = pending
         self._picture = picture
+        self._strays = strays
 
     @property
     def verbs(self) -> dict[str, Handler]:
@@ -249,6 +254,7 @@ class Desk:
                 activation_of(each) | {"people": self._picture.reached(each)} for each in room.fold.activations
             ],
             "exercises": self._picture.exercises(),
+            "refused": self._strays.shown(),
             "requests": [self._acting.describe(request) for request in room.requests],
             "veto_times": [
                 {"incident": incident.hex(), "level": int(level), "left_s": max(0.0, (end_ns - now_ns) / NS_PER_S)}
@@ -332,15 +338,14 @@ class Desk:
         return heads | {"policy": shown} | self._ready(tuple(shown["sirens"]) if shown else ())
 
     def _ready(self, sirens: tuple[str, ...]) -> dict[str, Any]:
-        """Which of these sirens could not sound now, as far as we know, and why."""
-        views, troubles = self._room.fold.registry.sirens, self._room.troubles
-        hindered = {}
-        for name in sirens:
-            view = views[name]
-            silent = troubles.on("node-silent", view.node) or troubles.on("node-never-seen", view.node)
-            if silent or view.trouble or not view.heard_us:
-                hindered[name] = {"trouble": view.trouble, "node_silent": silent, "heard": bool(view.heard_us)}
-        return {"hindered": hindered}
+        """Which of these sirens could not sound now, or not as they should, and why: as `siren.list` says it."""
+        found = {name: readiness_of(self._room, self._room.fold.registry.sirens[name]) for name in sirens}
+        hindered = {name: each for name, each in found.items() if each.ready is not Ready.READY}
+        return {
+            "hindered": {
+                name: {"ready": each.ready.word, "reasons": list(each.reasons)} for name, each in hindered.items()
+            }
+        }
 
 
 def _envelope(args: dict[str, Any], name: str, most: int = ACT_BYTES_MAX) -> bytes:

@@ -15,7 +15,7 @@ from lanes.identity import EventKey
 from lanes.keys import Mode
 from lanes.plan import Group, Plan, Point
 from lanes.planfile import SignedPlan
-from lanes.reports import Event, PointState, ReceiptData, State, TransitionData
+from lanes.reports import Event, PointState, ReceiptData, Stage, State, TransitionData
 
 from .activation import Activation, Activations, Errand
 from .alarm.changes import Reading
@@ -28,6 +28,7 @@ LIVE_NS: Final = (
     30 * NS_PER_S
 )  # older news waits for the node's state report, which comes as often while the danger lasts
 RAISING: Final = (Cause.RAISED, Cause.RESTATED)
+ANSWERS: Final = (Stage.REFUSED, Stage.ALREADY)  # to an order: the siren does what it did before
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,9 @@ class Fold:
     def _siren_said(self, node: Node, receipt: ReceiptData, now_us: int) -> None:
         for view in self.registry.sirens.values():
             if view.node == node.id and view.id == (receipt.siren or view.id):
-                view.stage, view.heard_us = receipt.stage, now_us
+                view.heard_us = now_us
+                if receipt.stage not in ANSWERS:
+                    view.stage = receipt.stage
                 view.order_epoch = max(view.order_epoch, receipt.order_epoch)
 
     def answer(self, node: str, receipt: ReceiptData, now_ns: int, at_us: int) -> tuple[Activation, Errand] | None:

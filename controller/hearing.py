@@ -185,7 +185,7 @@ class Hearing:
             self._heard(node.id, event.data, envelope.issued_us)
             self._danger(folded, raising=event.data.cause in RAISING)
         elif isinstance(event.data, ReceiptData):
-            self._ordering.receipt(node, event.data, now_ns, envelope.issued_us)
+            self._ordering.receipt(node, event.data, now_ns, envelope.issued_us, live=live)
         elif isinstance(event.data, ResetData):
             self._deciding.resets.answered(node, event.data)
         elif isinstance(event.data, TroubleData):
@@ -223,6 +223,9 @@ class Hearing:
         known = node.boot == envelope.boot and node.stated
         words = room.fold.state(node, envelope, state, opened.data, mode=mode, now_us=now_us, now_ns=now_ns)
         node.hear(envelope.boot, state.monotonic_ns, now_ns)
+        for view in room.fold.registry.sirens.values():
+            if view.node == node.id:
+                self._ordering.stated(view)
         self._flags(node, state.plan, envelope.issued_us, now_us)
         for folded in words:
             self._danger(folded, raising=False)

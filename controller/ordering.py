@@ -6,21 +6,25 @@ from dataclasses import replace
 from typing import Final
 
 from cython_ext import BuciumError, Level
+from lanes.acts import ALL
 from lanes.envelope import NOT_AFTER_MAX_US, Kind
 from lanes.keys import Mode
 from lanes.orders import ZONES_MAX, Action, Order, OrderCore
 from lanes.plan import Siren
-from lanes.reports import ReceiptData, Stage
+from lanes.reports import ReceiptData, SirenTrouble, Stage
 
 from .activation import MISQUOTED, RENEWALS_MAX, Activation, Errand, Result
 from .notices import NoticeKind, SirenNotice
 from .record.records import Record
-from .registry import Node
+from .registry import Node, SirenView
 from .room import Outgoing, Room
+from .strays import Strays, Told
 
 OTHER_PLAN: Final = "plan"  # refused by a node that has changed to another plan since we last heard of it
 SECURITY: Final = "siren-unordered"
 FAILED: Final = "siren-failed"
+REFUSED: Final = "orders-refused"
+FOREIGN: Final = "order-foreign"
 
 
 class Ordering:
@@ -29,6 +33,7 @@ class Ordering:
     def __init__(self, room: Room, jitter: Callable[[], float]) -> None:
         self._room = room
         self._jitter = jitter
+        self.strays = Strays(room.fold.activations)
         self.outcome: Callable[[Activation, Errand], None] = lambda _activation, _errand: None
         """Called when a start has sounded or failed, as far as is known now."""
 
@@ -89,12 +94,14 @@ class Ordering:
 
     # What comes back.
 
-    def receipt(self, node: Node, receipt: ReceiptData, now_ns: int, at_us: int) -> None:
-        """A node's receipt, already journaled as its event. `at_us`: by the node's wall clock."""
+    def receipt(self, node: Node, receipt: ReceiptData, now_ns: int, at_us: int, *, live: bool) -> None:
+        """A node's receipt, already journaled as its event. `at_us`: by the node's wall clock; `live`: it is no old news."""
         room = self._room
         self._security(node, receipt)
         found = room.fold.answer(node.id, receipt, now_ns, at_us)
         if found is None:
+            if live:
+                self._stray(node, receipt)
             return
         activation, errand = found
         misquoted = receipt.reason in MISQUOTED or (receipt.reason == OTHER_PLAN and not errand.order.approvals)
@@ -112,12 +119,33 @@ class Ordering:
         if sounds == room.troubles.on(SECURITY, siren) or not (sounds or over):
             return
         room.trouble(SECURITY, siren, sounds)
-        kind = NoticeKind.UNORDERED if sounds else NoticeKind.QUIET
-        described = room.plan.siren(receipt.siren)
+        self._alert(NoticeKind.UNORDERED if sounds else NoticeKind.QUIET, receipt.siren, node.id, receipt.reason)
+
+    def stated(self, view: SirenView) -> None:
+        """A siren's row in its node's state report says the same: silence after a person's stop, too, ends the alarm."""
+        sounds = view.stage is Stage.UNORDERED or bool(view.trouble & SirenTrouble.UNORDERED)
+        if sounds != self._room.troubles.on(SECURITY, view.id):
+            self._room.trouble(SECURITY, view.id, sounds)
+            self._alert(NoticeKind.UNORDERED if sounds else NoticeKind.QUIET, view.id, view.node, "")
+
+    def _stray(self, node: Node, receipt: ReceiptData) -> None:
+        """A receipt that answers no order of ours. One that was obeyed is a security alarm too."""
+        room = self._room
+        told = self.strays.take(node.id, receipt, room.clock.wall_us())
+        if told is Told.REFUSED:
+            room.trouble(REFUSED, node.id, True)
+        elif told is Told.FOREIGN:
+            if not room.troubles.on(FOREIGN, receipt.siren):
+                self._alert(NoticeKind.UNORDERED, receipt.siren, node.id, FOREIGN, receipt.incident)
+            room.trouble(FOREIGN, receipt.siren, True)
+
+    def _alert(self, kind: NoticeKind, siren: str, node: str, reason: str, incident: bytes = ALL) -> None:
+        """Dispatch hears of it."""
+        room = self._room
+        described = room.plan.siren(siren)
         zones = described.zones[:ZONES_MAX] if described else ()
-        at_us = room.clock.wall_us()
-        heads = (kind, receipt.siren, node.id, receipt.reason, "", Mode.LIVE, Level.NORMAL)
-        room.notice(SirenNotice(*heads, zones, receipt.incident, "", 0, (), at_us))
+        heads = (kind, siren, node, reason, "", Mode.LIVE, Level.NORMAL)
+        room.notice(SirenNotice(*heads, zones, incident, "", 0, (), room.clock.wall_us()))
 
     def _renew(self, activation: Activation, errand: Errand) -> None:
         """The same order, quoting what the node now says. Its life does not begin anew."""

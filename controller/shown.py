@@ -3,6 +3,7 @@
 from math import ceil
 from typing import Any
 
+from lanes.envelope import peek
 from lanes.keys import Mode
 from lanes.plan import Plan, Policy
 from lanes.reports import Stage
@@ -46,11 +47,12 @@ def activation_of(activation: Activation) -> dict[str, Any]:
     core = activation.core
     return {
         "activation": activation.number,
+        "ordered_us": _ordered_us(activation),
         "action": activation.action.name.lower(),
         "incident": core.incident.hex(),
         "alarm": activation.alarm,
         "by": activation.by,
-        "zones": list(core.zones),
+        "zones": list(dict.fromkeys(zone for e in activation.errands.values() for zone in e.order.core.zones)),
         "pattern": core.pattern,
         "mode": Mode(core.mode).name.lower(),
         "pending": activation.count(Result.PENDING),
@@ -98,6 +100,12 @@ def listed_of(line: Listed) -> dict[str, Any]:
     """A line of the permanent list of mutes."""
     heads = {"alarm": str(line.alarm), "mode": line.mode.name.lower(), "state": str(line.state)}
     return heads | mute_of(line.mute) | {"end": str(line.end), "ended_us": line.ended_us, "by": line.by}
+
+
+def _ordered_us(activation: Activation) -> int:
+    """When its first order was signed; 0: it has none."""
+    envelopes = [peek(errand.data) for errand in activation.errands.values()]
+    return min((each.issued_us for each in envelopes if each is not None), default=0)
 
 
 def last_of(last: LastSound | None) -> dict[str, Any]:

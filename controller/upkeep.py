@@ -39,6 +39,8 @@ PASSING: Final = frozenset(
         "journal-aside",
         "clock-stepped",
         "cap-in-reference",
+        "orders-refused",
+        "order-foreign",
     }
 )  # said once, shown for a day
 

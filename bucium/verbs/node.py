@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from bucium.output import emit, say, table
-from bucium.verbs.siren import readiness, troubles
+from bucium.verbs.siren_show import readiness, troubles
 from lanes.control import ask
 
 app: Final = typer.Typer(name="node", help="A node, seen from itself.", no_args_is_help=True)

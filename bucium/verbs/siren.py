@@ -1,19 +1,19 @@
 """`bucium siren`: orders and proofs. A request sounds nothing until its approvals are there; a stop needs one person."""
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from bucium import people
-from bucium.output import emit, say, table
-from cython_ext import BuciumError, ConfigError
+from bucium.output import emit, say
+from cython_ext import BuciumError, ConfigError, SystemClock
 from lanes.acts import ALL, CheckSiren, RequestSiren, StopSiren, VetoSiren
 from lanes.control import ask
 from lanes.identity import INCIDENT_BYTES
 from lanes.orders import Action
-from lanes.reports import SirenTrouble
+
+from . import siren_show as show
 
 app: Final = typer.Typer(name="siren", help="Sirens: what they do, requests, approvals, stop.", no_args_is_help=True)
 
@@ -28,13 +28,6 @@ Node = Annotated[
 _TESTS: Final = {"silent": Action.SILENT_TEST, "growl": Action.GROWL_TEST, "arm": Action.ARM, "status": Action.STATUS}
 
 
-_FAILED: Final = {  # domain.md's three ways; docs/dispatcher.md
-    "audio": "nothing proves that it was heard",
-    "other": "its node tells of another sound than the last one ordered",
-    "time": "order and sound lie more than 90 minutes apart",
-}
-
-
 @app.command("list")
 def list_(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
     """Every siren of the plan: where it is, what it does, and what hinders it.
@@ -45,94 +38,17 @@ def list_(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
     if as_json:
         emit({"ok": True, "sirens": found, "zones": zones})
         return
-    rows = [
-        (
-            s["siren"],
-            s["node"],
-            " ".join(s["zones"]),
-            readiness(s),
-            _left(s),
-            _tested(s),
-            f"{s['stage']} {s['sounding_mode']}".rstrip(),
-            _hold(s),
-            last_sound(s),
-            _trouble(s),
-        )
-        for s in found
-    ]
-    heads = ("siren", "node", "zones", "readiness", "battery", "silent test")
-    table("sirens", (*heads, "stage", "held by a stop", "last sound", "trouble"), rows)
-    table(
-        "people within earshot of sirens that could sound now",
-        ("zone", "sirens", "people", "percent", "asked"),
-        [_coverage(zone) for zone in zones],
-    )
-
-
-def _left(siren: dict[str, Any]) -> str:
-    """Full activations left, and what that rests on."""
-    rest = siren["activations_left"]
-    if rest is None:
-        return ""
-    left = "unknown" if rest["left"] is None else f"{rest['left']} of {rest['of']:g}"
-    return f"{left} ({rest['basis'].replace('-', ' ')}){', TOO FEW' if rest['short'] else ''}"
-
-
-def _tested(siren: dict[str, Any]) -> str:
-    test = siren["silent_test"]
-    if not test["result"]:
-        return "not yet" if test["calendar"] else ""
-    return f"FAILED: {test['why']}" if test["result"] == "fail" else str(test["result"])
-
-
-def _coverage(zone: dict[str, Any]) -> tuple[str, ...]:
-    sirens = f"{zone['sirens_able']} of {zone['sirens']}"
-    if zone["people_total"] is None:
-        return zone["zone"], sirens, "not known", "", ""
-    people_now = f"{zone['people_covered_now']} of {zone['people_total']}"
-    asked = f"{zone['target_percent']:g} %" if zone["target_percent"] else ""
-    return zone["zone"], sirens, people_now, f"{zone['percent']:g} %{' TOO FEW' if zone['short'] else ''}", asked
-
-
-def _trouble(siren: dict[str, Any]) -> str:
-    words = troubles(siren["trouble"])
-    return ", ".join(filter(None, ("node silent" if siren["node_silent"] else "", words)))
-
-
-def readiness(siren: dict[str, Any]) -> str:
-    """Whether it could sound, and why not."""
-    why = ", ".join(siren["reasons"])
-    return str(siren["ready"]).replace("-", " ") + (f": {why}" if why else "")
-
-
-def troubles(bits: int) -> str:
-    """A siren's trouble bits in words."""
-    return ", ".join(one.name.lower().replace("_", " ") for one in SirenTrouble if one & bits and one.name)
-
-
-def last_sound(siren: dict[str, Any]) -> str:
-    """How the last sound went that was ordered here."""
-    last, failed = siren["last"], siren["failed_to_sound"]
-    if last is None:
-        return ""
-    if failed:
-        return f"FAILED TO SOUND: {_FAILED[failed]}"
-    return f"{last['result']}, measured" if last["measured"] else f"{last['result']} {last['why']}".rstrip()
-
-
-def _hold(siren: dict[str, Any]) -> str:
-    return f"{siren['hold_s']} s" if siren["hold_s"] else ""
-
-
-def _when(at_us: int) -> str:
-    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M") if at_us else ""
-
-
-_COUNTS: Final = ("pending", "pass", "fail", "total")
+    show.sirens(found)
+    show.coverage(zones)
+    show.standing(ask(socket, "status")["troubles"])
 
 
 @app.command()
-def status(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
+def status(
+    every: Annotated[bool, typer.Option("--all", help="Every activation that the controller still holds.")] = False,
+    socket: Socket = people.SOCKET,
+    as_json: Json = False,
+) -> None:
     """Activations with their proofs, open requests, and veto times that run.
 
     Example: bucium siren status
@@ -141,56 +57,16 @@ def status(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
     if as_json:
         emit({"ok": True, **found})
         return
-    activations = [
-        (str(a["activation"]), a["action"], a["mode"], a["by"], " ".join(a["zones"]), *(str(a[n]) for n in _COUNTS))
-        for a in found["activations"]
-    ]
-    table("activations", ("number", "action", "mode", "by", "zones", *_COUNTS), activations)
-    rows = [
-        (
-            str(a["activation"]),
-            each["siren"],
-            each["stage"],
-            each["result"],
-            "yes" if each["measured"] else "",
-            each["why"],
-            each["stands_in_for"],
-        )
-        for a in found["activations"]
-        for each in a["sirens"]
-    ]
-    table("sirens", ("number", "siren", "stage", "result", "measured", "why", "in place of"), rows)
-    falls = [
-        (
-            str(a["activation"]),
-            fall["siren"],
-            fall["failure"],
-            fall["why"],
-            str(fall["retries"] or ""),
-            " ".join(fall["stand_ins"]),
-            "told" if fall["told"] else "",
-        )
-        for a in found["activations"]
-        for fall in a["fall_backs"]
-    ]
-    if falls:
-        table("failures", ("number", "siren", "failure", "why", "retries", "in its place", "dispatch"), falls)
-    reached = [
-        (str(a["activation"]), zone, f"{each['people']} of {each['people_total']}", f"{each['percent']:g} %")
-        for a in found["activations"]
-        for zone, each in a["people"].items()
-    ]
-    if reached:
-        table("people within earshot of proven sound", ("number", "zone", "people", "percent"), reached)
-    if found["exercises"]:
-        exercises = [
-            (e["exercise"], " ".join(e["zones"]), e["pattern"], _when(e["next_us"]), e["last"], _when(e["last_us"]))
-            for e in found["exercises"]
-        ]
-        table("exercises", ("exercise", "zones", "pattern", "next, UTC", "last", "its time, UTC"), exercises)
+    now_us = SystemClock().wall_us()
+    shown = found["activations"] if every else show.newest(found["activations"])
+    show.activations(shown, now_us)
+    show.exercises(found["exercises"])
+    show.refused(found["refused"], now_us)
     for request in found["requests"]:
-        _show(request)
-    table("veto times", ("incident", "left"), [(v["incident"], f"{v['left_s']:.0f} s") for v in found["veto_times"]])
+        show.request(request, now_us)
+    show.veto_times(found["veto_times"])
+    if len(shown) < len(found["activations"]):
+        say(f"{len(found['activations']) - len(shown)} older activations: --all shows them", "dim")
 
 
 @app.command()
@@ -214,7 +90,7 @@ def request(
     if as_json:
         emit({"ok": True, **answer})
         return
-    _show(answer)
+    show.request(answer, SystemClock().wall_us())
     say(f"Nothing sounds yet. Each who agrees runs: bucium siren approve {answer['request']} --key THEIR-KEY", "bold")
 
 
@@ -237,7 +113,7 @@ def approve(
         raise BuciumError(f"no open request {request_id!r}; open: {known}")
     person = people.Person(socket, key)
     if not as_json:
-        _show(found[0])
+        show.request(found[0], SystemClock().wall_us())
     if not yes and not as_json:
         typer.confirm(f"{person.id}: sound this, {person.mode.name.lower()}?", abort=True)
     answer = person.approve(found[0])
@@ -341,31 +217,7 @@ def dry_run(
     if as_json:
         emit({"ok": True, **found})
         return
-    say(f"by plan version {found['plan_version']} ({found['plan'][:16]})", "dim")
-    if "decision" in found:
-        decision = found["decision"]
-        say(f"now: {decision['move']}, because: {decision['reason']}", "bold")
-    policy = found["policy"]
-    if policy is None:
-        say("the plan has no policy here: only people can sound it")
-        return
-    _policy(policy)
-    for name, why in found["hindered"].items():
-        silent = "its node is silent" if why["node_silent"] else "" if why["heard"] else "never heard"
-        say(f"  {name} could not be relied on: {', '.join(filter(None, (silent, troubles(why['trouble']))))}", "yellow")
-
-
-def _policy(policy: dict[str, Any]) -> None:
-    """A policy in words."""
-    say(f"{policy['zone']}, {policy['hazard']} from {policy['level']}: {policy['mode']}", "bold")
-    wait = f" after {policy['veto_s']:g} s without a veto" if policy["mode"] == "unless-vetoed" else ""
-    say(
-        f"  {policy['pattern'] or 'nothing'} for at most {policy['max_s']} s{wait} on {', '.join(policy['sirens']) or 'no siren'}"
-    )
-    say(f"  by evidence of {policy['k']} nodes; by hand {policy['approvals']} people of {policy['centres']} centres")
-    fall = policy["fall_back"]
-    told = "dispatch is told" if fall["tell"] else "nobody is told"
-    say(f"  a siren that fails: {fall['retries']} retries, {fall['neighbours']} neighbours, {told}")
+    show.dry_run(found)
 
 
 def _person(socket: Path, node: Path | None, key: Path) -> people.Person:
@@ -382,13 +234,3 @@ def _incident(text: str) -> bytes:
     if len(found) != INCIDENT_BYTES:
         raise ConfigError(f"incident {text!r}: it has {2 * INCIDENT_BYTES} hex digits; see: bucium alarm list")
     return found
-
-
-def _show(request: dict[str, Any]) -> None:
-    say(f"request {request['request']} by {request['by']}: {request['reason']}", "bold")
-    say(
-        f"  {request['pattern']} for at most {request['max_s']} s in {', '.join(request['zones'])}, {request['mode'].upper()}"
-    )
-    say(f"  sirens {', '.join(request['sirens'])}; incident {request['incident']}")
-    approved = ", ".join(request["approved_by"]) or "nobody yet"
-    say(f"  approved by {approved}" + (f"; missing: {request['missing']}" if request["missing"] else ""))

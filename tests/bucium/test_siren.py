@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bucium.verbs.siren import last_sound
+from bucium.verbs.siren_show import last_sound, many
 from tests.kit.face import Face
-from tests.kit.town import Town
+from tests.kit.town import Town, order_of
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,9 @@ def sounding(town: Town, siren):
         return answer
 
     yield begin
-    siren("stop", key="ana.live")
+    stop = siren("stop", key="ana.live").document["activation"]
     town.until(lambda: not town.board.levels["R1"])
+    assert town.activation(stop)["zones"] == ["ungheni", "valea"], "those of all its sirens"
 
 
 # Tests: each, for a siren, a zone, or all, with the right key.
@@ -114,6 +115,7 @@ def test_a_sound_is_counted_proven_and_stopped(town: Town, siren, face: Face, so
     shown = face("siren", "status", "--socket", town.socket("iasi")).out
     assert "pending" in shown
     assert "total" in shown
+    assert "start long" in shown
     assert last_sound(last) == "pass, measured"
     assert last_sound(last | {"failed_to_sound": "audio"}).startswith("FAILED TO SOUND: nothing proves")
     assert face("siren", "list", "--socket", town.socket("iasi")).code == 0
@@ -155,6 +157,19 @@ def test_a_deaf_siren_has_failed_to_sound_and_its_neighbour_sounds(town: Town, s
     assert (activation["pass"], activation["fail"], activation["total"]) == (1, 1, 2)
     assert activation["fall_backs"][0]["stand_ins"] == ["s2"]
     assert town.sirens()["s1"]["failed_to_sound"] == "audio"
+
+
+# What nobody here ordered.
+
+
+def test_an_order_of_a_stranger_is_refused_and_the_dispatcher_sees_it(town: Town, siren, face: Face):
+    town.inject("n1", order_of("ana", node="n1", siren="s1"))
+    found = town.until(lambda: siren("status").document["refused"])
+    assert [(each["node"], each["reason"], each["count"]) for each in found] == [("n1", "role", 1)]
+    assert "refused by nodes" in face("siren", "status", "--socket", town.socket("iasi")).out
+    listed = face("siren", "list", "--socket", town.socket("iasi")).out
+    assert "orders-refused" in listed
+    assert town.sirens()["s1"]["stage"] != "refused", "what it does is not what it refuses"
 
 
 # Vetoes and dry runs.
@@ -209,7 +224,13 @@ def test_a_dry_run_reads_like_a_sentence(town: Town, face: Face):
     shown = face("siren", "dry-run", *words).out
     assert "unless-vetoed" in shown
     assert "after 600 s without a veto" in shown
-    assert "1 neighbours" in shown
+    assert "1 retry, 1 neighbour, dispatch is told" in shown
+    assert "by evidence of 1 node; by hand 2 people of 1 centre" in shown
+    assert (many(2, "node"), many(1, "retry", "retries"), many(0, "retry", "retries")) == (
+        "2 nodes",
+        "1 retry",
+        "0 retries",
+    )
 
 
 def test_nothing_sounded_without_an_order(town: Town):

@@ -6,11 +6,11 @@ import pytest
 
 from controller.activation import Activation, Errand, Result
 from controller.notices import NoticeKind, SirenNotice
-from controller.ordering import FAILED, SECURITY
+from controller.ordering import FAILED, FOREIGN, REFUSED, SECURITY
 from cython_ext import Level
 from lanes.acts import StopSiren
 from lanes.orders import Order, reference_of
-from lanes.reports import ReceiptData, SirenState, Stage
+from lanes.reports import ReceiptData, SirenState, SirenTrouble, Stage
 from tests.kit.control_room import ControlRoom, FakeNode
 from tests.kit.plans import PLAN, signed, with_keys
 
@@ -36,6 +36,10 @@ def errand_of(control: ControlRoom) -> tuple[Activation, Errand]:
 def result(control: ControlRoom) -> tuple[Result, str]:
     _, errand = errand_of(control)
     return errand.result, errand.why
+
+
+def notices(control: ControlRoom) -> list[SirenNotice]:
+    return [each for each in control.room.untold.values() if isinstance(each, SirenNotice)]
 
 
 def test_an_order_quotes_the_order_epoch_that_the_node_last_said(control: ControlRoom) -> None:
@@ -166,11 +170,64 @@ def test_a_siren_that_sounds_unordered_is_a_security_trouble(control: ControlRoo
     control.hear(node, node.event(ReceiptData("s1", bytes(8), Stage.DONE, "", bytes(8), 0)))
     assert (SECURITY, "s1") not in control.codes()
     control.hear(node, node.event(ReceiptData("s1", bytes(8), Stage.DONE, "", bytes(8), 0)))
-    told = [each for each in control.room.untold.values() if isinstance(each, SirenNotice)]
-    assert [(each.kind, each.siren, each.zones) for each in told] == [
+    assert [(each.kind, each.siren, each.zones) for each in notices(control)] == [
         (NoticeKind.UNORDERED, "s1", ("ungheni",)),
         (NoticeKind.QUIET, "s1", ("ungheni",)),
     ], "dispatch hears of it, once"
+
+
+def test_silence_that_only_a_state_tells_of_ends_the_security_trouble(control: ControlRoom) -> None:
+    """A person has stopped it: its node tells of the stop, and of no DONE."""
+    node, _, _ = ordered(control)
+    control.hear(node, node.event(ReceiptData("s1", bytes(8), Stage.UNORDERED, "", bytes(8), 0)))
+    control.hear(node, node.state(sirens=(SirenState(0, Stage.UNORDERED, 4, 0, int(SirenTrouble.UNORDERED)),)))
+    assert (SECURITY, "s1") in control.codes()
+    control.hear(node, node.event(ReceiptData("s1", bytes(8), Stage.STOPPED, "not-sounding", bytes(8), 0)))
+    control.hear(node, node.state(sirens=(SirenState(0, Stage.STOPPED, 4, 600, 0),)))
+    assert (SECURITY, "s1") not in control.codes()
+    assert [each.kind for each in notices(control)] == [NoticeKind.UNORDERED, NoticeKind.QUIET]
+
+
+def test_a_refusal_of_what_we_never_ordered_is_shown(control: ControlRoom) -> None:
+    node, _, data = ordered(control)
+    control.hear(node, node.receipt(data, Stage.SOUNDING))
+    for reason in ("counter", "signature", "counter"):
+        control.hear(node, node.event(ReceiptData("s1", b"stranger", Stage.REFUSED, reason, bytes(8), 0)))
+    assert (REFUSED, "n1") in control.codes()
+    shown = [(each["node"], each["siren"], each["reason"], each["count"]) for each in control.ordering.strays.shown()]
+    assert shown == [("n1", "s1", "counter", 2), ("n1", "s1", "signature", 1)]
+    assert control.room.fold.registry.sirens["s1"].stage is Stage.SOUNDING, "what it does is not what it refuses"
+    assert notices(control) == []
+    control.wait(25 * 3600)
+    assert (REFUSED, "n1") not in control.codes()
+
+
+def test_a_refusal_of_our_own_order_is_its_answer_and_no_more(control: ControlRoom) -> None:
+    node, _, data = ordered(control)
+    control.hear(node, node.receipt(data, Stage.REFUSED, "order-epoch"))
+    control.hear(node, node.receipt(data, Stage.REFUSED, "counter"))  # of the order that was renewed
+    assert not {REFUSED, FOREIGN} & {code for code, _ in control.codes()}
+    assert control.ordering.strays.shown() == []
+
+
+@pytest.mark.parametrize("reason", ["evidence", "people", "calendar"])
+def test_an_order_that_was_obeyed_and_is_not_ours_is_a_security_alarm(control: ControlRoom, reason: str) -> None:
+    node, _, _ = ordered(control)
+    for stage, why in ((Stage.ACCEPTED, reason), (Stage.ARMED, ""), (Stage.SOUNDING, "measured")):
+        control.hear(node, node.event(ReceiptData("s1", b"stranger", stage, why, b"incident", 0)))
+    assert (FOREIGN, "s1") in control.codes()
+    assert [(each.kind, each.siren, each.reason, each.incident) for each in notices(control)] == [
+        (NoticeKind.UNORDERED, "s1", FOREIGN, b"incident")
+    ]
+
+
+def test_reflex_and_old_news_are_no_strangers_orders(control: ControlRoom) -> None:
+    node, _, _ = ordered(control)
+    control.hear(node, node.event(ReceiptData("s1", bytes(8), Stage.ACCEPTED, "reflex", b"incident", 0)))
+    event = node.event(ReceiptData("s1", b"of a day", Stage.ACCEPTED, "people", b"incident", 0))
+    control.wait(600)
+    control.hear(node, event)  # told anew, after our journal was lost
+    assert FOREIGN not in {code for code, _ in control.codes()}
 
 
 async def test_what_became_of_an_order_comes_back_from_the_journal(control: ControlRoom) -> None:

@@ -25,7 +25,9 @@ from firmware_bridge.simulators.settings import WorldSettings
 from firmware_bridge.simulators.world import Simulation
 from lanes import planfile
 from lanes.control import ask
+from lanes.envelope import NOT_AFTER_MAX_US, Envelope, Kind, seal
 from lanes.keys import Mode, Role, write_key
+from lanes.orders import Action, Order, OrderCore
 from lanes.store import run_here
 from tests.kit.broker import MemoryBroker
 from tests.kit.plans import key, key_entry, root, signed
@@ -162,6 +164,16 @@ def plan_text() -> str:
     return text
 
 
+def order_of(person: str, *, node: str, siren: str) -> bytes:
+    """A start that a person signs with their own key: a stop of theirs would count, a start does not."""
+    now_us, plan = SystemClock().wall_us(), signed(plan_text())
+    end_us = now_us + NOT_AFTER_MAX_US
+    core = OrderCore(b"stranger", ("ungheni",), "long", Mode.LIVE, 60, end_us, plan.digest)
+    body = Order(Action.START, siren, core, 0, bytes(8)).pack()
+    envelope = Envelope(Kind.ORDER, person, node, bytes(8), 1, now_us, plan.plan.version, 0, body, end_us)
+    return seal(envelope, key(person))
+
+
 class Town:
     """Running from `__enter__` to `__exit__`. `board` is n1's; `heard` False: its siren is deaf, its feedback stays open."""
 
@@ -212,6 +224,10 @@ class Town:
     def settled(self, number: int) -> dict[str, Any]:
         """The activation, once nothing of it is pending."""
         return self.until(lambda: (a := self.activation(number)) if not self.activation(number)["pending"] else None)
+
+    def inject(self, node: str, order: bytes) -> None:
+        """An order that comes to this node from nobody of the town."""
+        self._call(lambda: self.broker.inject(f"bucium/1/prut/{node}/order", order))
 
     def drive(self, line: str, high: bool) -> None:
         """An input of n1's board."""
