@@ -1,4 +1,4 @@
-"""The four TOML files of Bucium: which is which, the model that checks each, and what else must be right around it."""
+"""The five TOML files of Bucium: which is which, the model that checks each, and what else must be right around it."""
 
 import tomllib
 from collections.abc import Callable
@@ -44,6 +44,12 @@ DOCUMENTS: Final = (
         frozenset({"dispatch", "journal", "history"}),
         _model("controller.config", "ControllerConfig"),
         "controller.config",
+    ),
+    Document(
+        "duty",
+        "people, rotas and escalations of a controller",
+        frozenset({"person", "rota", "escalation"}),
+        _model("controller.duty", "DutyFile"),
     ),
     Document(
         "plan", "the plan, before it is built", frozenset({"zone", "policy", "pattern"}), _model("lanes.plan", "Plan")

@@ -33,6 +33,7 @@ from .dispatch import Delivery
 from .dispatch.cap import Author
 from .dispatch.channels import channels_of
 from .dispatch.dispatcher import Dispatcher
+from .escalating import Escalating
 from .exchange import Exchange
 from .falling import Falling
 from .hearing import Hearing
@@ -183,7 +184,13 @@ class _Controller:
         config, plan = ready.local.config, ready.signed.plan
         author = Author(plan, config.cap, ready.signer)
         channels = channels_of(
-            config.dispatch, clock=clock, runner=others("files"), data=ready.data, sender=config.cap.sender
+            config.dispatch,
+            clock=clock,
+            runner=others("files"),
+            data=ready.data,
+            sender=config.cap.sender,
+            duty=ready.duty,
+            others=others,
         )
         self._exchange = Exchange(ready, self._room, self._upkeep.heeding, self._refusals, channels, others=others)
         self._dispatcher = Dispatcher(
@@ -195,7 +202,10 @@ class _Controller:
             entropy=self._rng,
             receipt=self._delivered,
             trouble=self._trouble,
+            fallbacks={each.name: by for each in config.dispatch if (by := getattr(each, "fallback", None))},
+            standby=frozenset(each.name for each in config.dispatch if getattr(each, "standby", False)),
         )
+        self._escalating = Escalating(self._room, ready.duty)
         self._history: History | None = None
         if config.history is not None:
             self._history = History(
@@ -263,7 +273,9 @@ class _Controller:
         return durable
 
     async def _delivered(self, delivery: Delivery) -> None:
-        row = self._journal.append(Record.DELIVERY, list(astuple(delivery)))
+        value = list(astuple(delivery))
+        row = self._journal.append(Record.DELIVERY, value)
+        self._room.escalations.delivered(value)
         await self._journal.durable(row.seq)
 
     def _trouble(self, code: str, on: bool, subject: str) -> None:
@@ -341,6 +353,7 @@ class _Controller:
             ("lane", self._lane.run()),
             ("upkeep", self._upkeep.run()),
             ("dispatch", self._dispatcher.run()),
+            ("escalating", self._escalating.run()),
             *self._exchange.loops(),
             ("teller", self._teller.run()),
             ("host", self._host.run()),

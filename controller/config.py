@@ -6,7 +6,7 @@ Local: the admin's. What is judged, who may sound what and who may approve stand
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -19,14 +19,17 @@ from lanes.plan_types import Id
 from lanes.planfile import Root, SignedPlan
 from lanes.settings import Settings
 
+from . import duty
 from .dispatch.capsign import Signer, read_signer
-from .dispatch.settings import CapSettings, ChannelSettings
+from .dispatch.settings import CALLING, CapSettings, ChannelSettings
+from .duty import NOBODY, Duty
 from .history.history import HistorySettings
 from .inbound.settings import SourceSettings
 from .inbound.trust import pinned
 from .listener import ListenerSettings
 
 S = TypeVar("S", bound=Settings)
+CHANNEL_FILES: Final = ("secret_file", "ca", "folder", "certificate", "key", "password_file", "url_file")
 
 
 class ControllerSection(Settings):
@@ -46,6 +49,9 @@ class ControllerSection(Settings):
     )
     plan: Path = Field(Path("plan.cbor"), description="the signed plan")
     root: Path = Field(Path("root.toml"), description="the trust anchor of plans")
+    duty: Path | None = Field(
+        None, description="duty.toml, mode 0600: people, rotas and escalations; without it nobody is called"
+    )
     socket: Path = Field(Path("run/controller.sock"), description="the control socket")
 
 
@@ -83,6 +89,13 @@ class ControllerConfig(Settings):
         names = [channel.name for channel in self.dispatch]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two [[dispatch]] channels are called {twice[0]!r}; give each its own name")
+        stand_ins = {channel.name: channel for channel in self.dispatch if getattr(channel, "standby", False)}
+        for channel in self.dispatch:
+            by = getattr(channel, "fallback", None)
+            if by is not None and by not in stand_ins:
+                raise ValueError(f"[[dispatch]] {channel.name!r}: fallback {by!r} is no channel with standby = true")
+            if by is not None and channel.name in stand_ins:
+                raise ValueError(f"[[dispatch]] {channel.name!r} is standby itself: it has no fallback")
         if [channel.kind for channel in self.dispatch].count("atom") > 1:
             raise ValueError("two [[dispatch]] channels are of kind atom; there is one feed")
         if self.listener is None and any(channel.kind == "atom" for channel in self.dispatch):
@@ -121,6 +134,7 @@ class Ready:
     signed: SignedPlan
     keys: dict[Mode, SigningKey]
     signer: Signer | None = None  # of CAP messages; None: no channel carries CAP
+    duty: Duty = NOBODY
     plan_refused: str = ""  # why the delivered plan does not run, and the one that ran last does
 
     @property
@@ -154,7 +168,19 @@ def ready(local: Local) -> Ready:
         )
     for source in local.config.sources:
         pinned(source.certificates)
-    return Ready(local, signed, dict(_keys(local, signed.plan)), _signer(local), chosen.refused)
+    return Ready(local, signed, dict(_keys(local, signed.plan)), _signer(local), _duty(local), chosen.refused)
+
+
+def _duty(local: Local) -> Duty:
+    """The people of duty.toml, checked against the channels."""
+    path = local.config.controller.duty
+    if path is None:
+        return NOBODY
+    channels = [channel.name for channel in local.config.dispatch]
+    calling = [channel.name for channel in local.config.dispatch if channel.kind in CALLING]
+    found = duty.read(local.at(path))
+    duty.check(found, calling, channels, str(local.at(path)))
+    return found
 
 
 def _signer(local: Local) -> Signer | None:
@@ -200,9 +226,7 @@ def _placed(config: ControllerConfig, base: Path) -> ControllerConfig:
     changes: dict[str, object] = {
         "broker": _beside(config.broker, base, ("ca", "certificate", "key", "password_file")),
         "cap": _beside(config.cap, base, ("key", "certificate")),
-        "dispatch": tuple(
-            _beside(each, base, ("secret_file", "ca", "folder", "certificate", "key")) for each in config.dispatch
-        ),
+        "dispatch": tuple(_beside(each, base, CHANNEL_FILES) for each in config.dispatch),
     }
     if config.listener is not None:
         changes["listener"] = _beside(config.listener, base, ("certificate", "key"))

@@ -28,7 +28,7 @@ from .planning import Planning
 from .refusals import Refusals
 from .resets import Errand
 from .room import Room
-from .shown import activation_of, decision_of, last_of, listed_of, mute_of, policy_of, stage_of
+from .shown import activation_of, calls_of, decision_of, last_of, listed_of, mute_of, policy_of, stage_of
 from .siren.picture import Picture
 from .siren.watching import readiness_of
 from .spread import Spread
@@ -199,6 +199,7 @@ class Desk:
                 for part in alarm.parts
             ],
             "mute": mute_of(alarm.mute) if alarm.mute else None,
+            **calls_of(self._room.escalations, alarm),
         }
 
     async def _mutes(self, _: dict[str, Any]) -> list[dict[str, Any]]:

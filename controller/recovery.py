@@ -156,6 +156,12 @@ def _fold(room: Room, row: Row, latest: _Latest) -> None:
             room.schedule.put_test(SilentTest.unpack(value))
         case Record.EXERCISE:
             room.schedule.put_drill(Drill.unpack(value))
+        case Record.ESCALATION:
+            room.escalations.apply(value, row.wall_us, row.monotonic_ns)
+        case Record.CALL:
+            room.untold[row.seq] = room.escalations.called(value, row.monotonic_ns)
+        case Record.DELIVERY:
+            room.escalations.delivered(value)
         case Record.TOLD:
             latest.told(value[0])
         case Record.TROUBLE:

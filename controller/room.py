@@ -19,15 +19,17 @@ from lanes.keys import Mode, SigningKey
 from lanes.orders import Action
 from lanes.planfile import SignedPlan
 
-from . import drillnotice
+from . import calls, drillnotice
 from .alarm.book import Book, Moved
 from .alarm.changes import AlarmChange
 from .alarm.figures import Figures
 from .alarm.mutes import End, Listed, Mutes
 from .alarm.record import Alarm
 from .approvals import Requests
+from .calls import Call
 from .coverage import ZoneCover
 from .drillnotice import DrillNotice
+from .escalations import Escalations
 from .fold import Fold
 from .inbound.warnings import Warnings
 from .notices import MARK, SirenNotice
@@ -71,7 +73,7 @@ def one_moment(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
     return held
 
 
-Tellable = AlarmChange | SirenNotice | DrillNotice
+Tellable = AlarmChange | SirenNotice | DrillNotice | Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Room:
         self.ordered: dict[bytes, Level] = {}  # incident → the Level that policy has ordered for
         self.used: dict[bytes, int] = {}  # acts and approvals that have counted → their not-after
         self.schedule = Schedule()
+        self.escalations = Escalations()
         self.covers: tuple[bytes, Mapping[str, ZoneCover]] = (
             b"",
             {},
@@ -273,6 +276,7 @@ class Room:
             "requests": self.requests.pack(),
             "troubles": self.troubles.pack(),
             "schedule": self.schedule.pack(),
+            "escalations": self.escalations.pack(),
             "decided": [[zone, int(h), int(m), d.pack()] for (zone, h, m), d in self.decided.items()],
             "barred": [[incident, int(level), why] for incident, (level, why) in self.barred.items()],
             "ordered": [[incident, int(level)] for incident, level in self.ordered.items()],
@@ -292,6 +296,7 @@ class Room:
         self.requests.restore(state["requests"])
         self.troubles.restore(state["troubles"])
         self.schedule.restore(state.get("schedule", [[], []]))
+        self.escalations.restore(state.get("escalations", [[], [], []]))
         self.decided = {(z, Hazard(h), Mode(m)): Decision.unpack(d) for z, h, m, d in state["decided"]}
         self.barred = {incident: (Level(level), why) for incident, level, why in state["barred"]}
         self.ordered = {incident: Level(level) for incident, level in state["ordered"]}
@@ -318,4 +323,6 @@ def tellable(packed: bytes) -> Tellable:
     mark = cbor.decode_document(packed)[0]
     if mark == drillnotice.MARK:
         return DrillNotice.unpack(packed)
+    if mark == calls.MARK:
+        return Call.unpack(packed)
     return SirenNotice.unpack(packed) if mark == MARK else AlarmChange.unpack(packed)

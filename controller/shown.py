@@ -10,6 +10,8 @@ from lanes.reports import Stage
 
 from .activation import Activation, Result
 from .alarm.mutes import Listed, Mute
+from .alarm.record import Alarm
+from .escalations import Escalations
 from .lastsound import LastSound
 from .policy import Decision, sirens_of
 
@@ -121,6 +123,45 @@ def last_of(last: LastSound | None) -> dict[str, Any]:
         "measured": last.measured,
     }
     return {"last": shown, "failed_to_sound": last.failed}
+
+
+def calls_of(escalations: Escalations, alarm: Alarm) -> dict[str, Any]:
+    """Who was told of the alarm, by what, when, and what came of it: its messages, its escalation and each call."""
+    run = escalations.at((alarm.id.zone, alarm.id.hazard, alarm.mode))
+    mode = int(alarm.mode)
+    told = [
+        {"channel": each.channel, "message": each.identifier, "outcome": each.outcome}
+        | {"detail": each.detail, "attempts": each.attempts, "at_us": each.at_us}
+        for name in (alarm.id, *alarm.aliases)
+        for each in escalations.tellings.get(f"{mode}:{name}", {}).values()
+    ]
+    told.sort(key=lambda each: int(str(each["at_us"])))
+    if run is None:
+        return {"told": told, "escalation": None}
+    steps = [
+        {"what": str(entry.what), "step": entry.step, "why": entry.why, "at_us": entry.at_us}
+        | {"calls": [_call_of(escalations, each) for each in entry.calls]}
+        for entry in run.log
+    ]
+    shown = {"escalation": run.escalation, "step": run.step, "stuck": run.stuck, "log": steps}
+    return {"told": told, "escalation": shown}
+
+
+def _call_of(escalations: Escalations, identifier: str) -> dict[str, Any]:
+    calling = escalations.calls.get(identifier)
+    if calling is None:
+        return {"message": identifier, "person": "", "channel": "", "outcome": "", "at_us": 0, "instead": []}
+    call = calling.call
+    return {
+        "message": identifier,
+        "person": call.person,
+        "channel": call.channel,
+        "called_us": call.at_us,
+        "outcome": calling.outcome or "under way",
+        "at_us": calling.answered_us,
+        "attempts": calling.attempts,
+        "instead": [_call_of(escalations, each) for each in escalations.instead_of(identifier)],
+    }
 
 
 def stage_of(stage: Stage) -> str:

@@ -1,5 +1,6 @@
 """`bucium alarm`: the alarm list, and what people say to it. An acknowledgement stops no siren."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -63,7 +64,7 @@ def list_(socket: Socket = people.SOCKET, as_json: Json = False) -> None:
 
 @app.command()
 def show(alarm: Alarm, socket: Socket = people.SOCKET, as_json: Json = False) -> None:
-    """One alarm with its points, evidence and mutes.
+    """One alarm with its points, evidence and mutes, who was told of it when, and whom its escalation has called.
 
     Example: bucium alarm show riverside/flood
     """
@@ -86,8 +87,48 @@ def show(alarm: Alarm, socket: Socket = people.SOCKET, as_json: Json = False) ->
     ]
     table("points", ("point", "level", "value", "reason", "", "event"), points)
     table("evidence", ("event", "seen"), [(e["event"], "yes" if e["seen"] else "no") for e in found["evidence"]])
+    _told(found)
     if found["mute"]:
         say(f"{found['state']}: {_mute(found['mute'])}", "yellow")
+
+
+def _told(found: dict[str, Any]) -> None:
+    """Who was told when, and how far the escalation has come."""
+    rows = [
+        (_clock(each["at_us"]), each["channel"], _outcome(each), str(each["attempts"]), each["message"])
+        for each in found["told"]
+    ]
+    table("told", ("at", "channel", "outcome", "attempts", "message"), rows)
+    escalation = found["escalation"]
+    if escalation is None:
+        return
+    lines: list[tuple[str, ...]] = []
+    for each in escalation["log"]:
+        what = f"step {each['step']}" if each["what"] == "step" else each["what"]
+        lines.append((_clock(each["at_us"]), what, each["why"], "", "", ""))
+        lines += _calls(each["calls"])
+    table(f"escalation {escalation['escalation']}", ("at", "what", "why", "person", "channel", "outcome"), lines)
+    if escalation["stuck"]:
+        say("NOBODY HAS ANSWERED: everybody has been called by everything", "bold red")
+
+
+def _calls(calls: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    lines: list[tuple[str, ...]] = []
+    for call in calls:
+        at = f" {_clock(call['at_us'])}" if call["at_us"] else ""
+        who, channel = call["person"] or "(whoever listens)", call["channel"] or "(all channels)"
+        lines.append(("", "", "", who, channel, f"{call['outcome']}{at}"))
+        lines += _calls(call["instead"])
+    return lines
+
+
+def _outcome(each: dict[str, Any]) -> str:
+    return each["outcome"] if each["outcome"] == "delivered" else f"{each['outcome']}: {each['detail']}"
+
+
+def _clock(at_us: int) -> str:
+    """By this machine's clock and time zone."""
+    return datetime.fromtimestamp(at_us / 1e6).astimezone().strftime("%d.%m. %H:%M:%S")
 
 
 @app.command()

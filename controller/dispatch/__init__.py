@@ -1,7 +1,7 @@
 """Telling people and other centres. Every channel has its own queue; none waits for another, and no siren for any.
 
     AlarmChange ─ Dispatcher.tell ─ outbox (disk) ─┬─ courier ─ channel (webhook, files, …) ─ receipt ─ journal
-                                                   └─ courier ─ channel …
+           Call ─┘                                 └─ courier ─ channel (mail, SMS, …)
 
 A message leaves the outbox only when its channel has answered for it. It keeps its identifier through every retry, so that
 "at least once" here is once for a receiver that looks at identifiers.
@@ -63,6 +63,7 @@ class Outcome(StrEnum):
     FAILED = "failed"  # and tried again
     REFUSED = "refused"  # and tried again, more slowly
     EXPIRED = "expired"  # never delivered: its time was over, and a newer message stands for it
+    STAND_IN = "stand-in"  # not yet delivered, and given to the channel's stand-in as well
     SHED = "shed"  # never delivered: the queue was full, or its channel was taken from the configuration
 
 

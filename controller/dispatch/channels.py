@@ -1,25 +1,44 @@
 """The channels that a configuration asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cython_ext import Clock, ConfigError
 from lanes.store import Runner
 
+from ..duty import NOBODY, Duty
 from . import Channel
 from .cappush import CapPush
 from .feed import Feed
 from .files import Files
-from .settings import AtomSettings, CapPushSettings, ChannelSettings, FilesSettings, WebhookSettings
+from .mail import Mail
+from .messenger import Messenger
+from .settings import (
+    AppriseSettings,
+    AtomSettings,
+    CapPushSettings,
+    ChannelSettings,
+    FilesSettings,
+    MailSettings,
+    WebhookSettings,
+)
 from .webhook import Webhook
 
 
 def channels_of(
-    settings: Sequence[ChannelSettings], *, clock: Clock, runner: Runner, data: Path, sender: str
+    settings: Sequence[ChannelSettings],
+    *,
+    clock: Clock,
+    runner: Runner,
+    data: Path,
+    sender: str,
+    duty: Duty = NOBODY,
+    others: Callable[[str], Runner] | None = None,
 ) -> tuple[Channel, ...]:
     """One channel for each `[[dispatch]]`; ConfigError when two share a name, or a secret or folder cannot be used.
 
-    `data`: the folder for what a channel must keep; `sender`: who speaks, as CAP says it.
+    `data`: the folder for what a channel must keep; `sender`: who speaks, as CAP says it; `duty`: where people are reached;
+    `others` makes runners for channels that block (None: `runner`).
     """
     names = [each.name for each in settings]
     twice = {name for name in names if names.count(name) > 1}
@@ -34,6 +53,10 @@ def channels_of(
                 return CapPush(each, runner)
             case AtomSettings():
                 return Feed(each, path=data / "feed.db", sender=sender, clock=clock, runner=runner)
+            case MailSettings():
+                return Mail(each, duty, clock, runner)
+            case AppriseSettings():
+                return Messenger(each, duty, others(f"apprise-{each.name}") if others else runner)
             case FilesSettings():
                 return Files(each, runner)
 

@@ -65,6 +65,10 @@ class Courier:
         self._said = ""  # the failure that the journal knows of
         self._on: set[str] = set()
 
+    def failing_ns(self, now_ns: int) -> int:
+        """For how long deliveries have failed; 0: the last one did not."""
+        return now_ns - self._failing_since_ns if self._failures else 0
+
     def wake(self) -> None:
         """There may be something to deliver."""
         self.idle.clear()
@@ -156,7 +160,7 @@ class Courier:
         if answer.refused:
             await self._hold(message, answer, took_ms)
         else:
-            await self._note_failure(message, answer, took_ms)
+            await self._note_failure(message, answer, began_ns)
         return answer
 
     async def _hold(self, message: Message, answer: Answer, took_ms: float) -> None:
@@ -169,10 +173,11 @@ class Courier:
         if answer.detail != known:
             await self._tell(message, Outcome.REFUSED, answer.detail, took_ms)
 
-    async def _note_failure(self, message: Message, answer: Answer, took_ms: float) -> None:
+    async def _note_failure(self, message: Message, answer: Answer, began_ns: int) -> None:
         now_ns = self._clock.monotonic_ns()
+        took_ms = (now_ns - began_ns) / 1e6
         if not self._failures:
-            self._failing_since_ns = now_ns
+            self._failing_since_ns = began_ns  # a receiver that says nothing fails from the first second on
         elif now_ns - self._failing_since_ns >= TELL_AFTER_NS:
             self._say("dispatch-down", True)
         if answer.detail != self._said:

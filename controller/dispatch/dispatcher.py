@@ -7,21 +7,19 @@ Give it a runner of its own: it then never queues behind, or before, the journal
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from cython_ext import Clock
 from lanes.store import Runner
 
-from ..alarm.changes import AlarmChange
-from ..drillnotice import DrillNotice
-from ..notices import SirenNotice
 from . import Channel, Delivery, Outcome, ReceiptSink, TroubleSink
 from .cap import Author
 from .courier import Courier, Entropy
 from .keeping import Keeping
-from .outbox import PARCELS_MAX, RENEW_MAX, Lost, Told
+from .outbox import PARCELS_MAX, RENEW_MAX, Lost, Tellable, Told
+from .standin import StandIn
 
 RENEW_EVERY_S: Final = 30.0  # how often messages are looked through for renewal; they last at least 600 s
 DISK_RETRY_S: Final = 5.0  # a full disk: people are making room
@@ -44,10 +42,14 @@ class Dispatcher:
         entropy: Entropy,
         receipt: ReceiptSink,
         trouble: TroubleSink,
+        fallbacks: Mapping[str, str] | None = None,
+        standby: frozenset[str] = frozenset(),
         parcels_max: int = PARCELS_MAX,
     ) -> None:
+        """`fallbacks`: channel → its stand-in; `standby`: channels that only stand in, or only call people."""
         self.author = author
-        self._outbox = Keeping(path, {channel.name: _wish(channel) for channel in channels}, parcels_max=parcels_max)
+        wants = {channel.name: _wish(channel) for channel in channels}
+        self._outbox = Keeping(path, wants, standby=standby, parcels_max=parcels_max)
         self._clock = clock
         self._runner = runner
         self._receipt = receipt
@@ -64,12 +66,23 @@ class Dispatcher:
             )
             for channel in channels
         }
-        self._pending: list[tuple[AlarmChange | SirenNotice | DrillNotice, asyncio.Future[bool]]] = []
+        self._stand_ins = [
+            StandIn(
+                self._couriers[name],
+                self._couriers[by],
+                self._outbox,
+                clock=clock,
+                runner=runner,
+                receipt=receipt,
+            )
+            for name, by in (fallbacks or {}).items()
+        ]
+        self._pending: list[tuple[Tellable, asyncio.Future[bool]]] = []
         self._arrived = asyncio.Event()
         self._invalid = False
         self._refused = False  # the disk takes nothing
 
-    async def tell(self, change: AlarmChange | SirenNotice | DrillNotice) -> bool:
+    async def tell(self, change: Tellable) -> bool:
         """Returns when the change is taken up: True when that is durable, False when only memory has it: tell it again later.
 
         Changes told at the same time share one commit. Needs `run`.
@@ -105,6 +118,8 @@ class Dispatcher:
                 group.create_task(self._tend())
                 for courier in self._couriers.values():
                     group.create_task(courier.run())
+                for stand_in in self._stand_ins:
+                    group.create_task(stand_in.run())
         finally:
             for courier in self._couriers.values():
                 await courier.channel.close()

@@ -14,12 +14,9 @@ import apsw
 
 from lanes.store import StoreError
 
-from ..alarm.changes import AlarmChange
-from ..drillnotice import DrillNotice
-from ..notices import SirenNotice
 from . import Message
 from .cap import Author
-from .outbox import PARCELS_MAX, Lost, Outbox, Told
+from .outbox import PARCELS_MAX, Lost, Outbox, Tellable, Told
 
 UNWRITTEN: Final = (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.CantOpenError)
 R = TypeVar("R")
@@ -28,14 +25,21 @@ R = TypeVar("R")
 class Keeping:
     """Used as an Outbox is. Blocking; one caller at a time (a Runner). A damaged or foreign file is a bug and raises."""
 
-    def __init__(self, path: Path, wants: dict[str, Callable[[bool], bool]], *, parcels_max: int = PARCELS_MAX) -> None:
-        self._path, self._wants, self._parcels_max = path, wants, parcels_max
+    def __init__(
+        self,
+        path: Path,
+        wants: dict[str, Callable[[bool], bool]],
+        *,
+        standby: frozenset[str] = frozenset(),
+        parcels_max: int = PARCELS_MAX,
+    ) -> None:
+        self._path, self._wants, self._standby, self._parcels_max = path, wants, standby, parcels_max
         self._disk = self._open()
         self._memory: Outbox | None = None
         self.why = ""  # why it is in memory; empty: it is on disk
 
     def _open(self) -> Outbox:
-        return Outbox(self._path, self._wants, parcels_max=self._parcels_max)
+        return Outbox(self._path, self._wants, standby=self._standby, parcels_max=self._parcels_max)
 
     def close(self) -> None:
         """What fails while closing was not promised."""
@@ -77,7 +81,7 @@ class Keeping:
 
     # As Outbox has it.
 
-    def tell(self, author: Author, changes: Sequence[AlarmChange | SirenNotice | DrillNotice], now_us: int) -> Told:
+    def tell(self, author: Author, changes: Sequence[Tellable], now_us: int) -> Told:
         return self._do(lambda outbox: outbox.tell(author, changes, now_us))
 
     def renew(self, author: Author, now_us: int) -> Told:
@@ -88,6 +92,12 @@ class Keeping:
 
     def done(self, channel: str, numbers: Sequence[int]) -> None:
         self._do(lambda outbox: outbox.done(channel, numbers))
+
+    def newest(self) -> int:
+        return (self._memory or self._disk).newest()
+
+    def stand_in(self, channel: str, by: str, through: int) -> list[Lost]:
+        return self._do(lambda outbox: outbox.stand_in(channel, by, through))
 
     def pending(self) -> dict[str, int]:
         return (self._memory or self._disk).pending()

@@ -4,6 +4,9 @@ Theory. One SQLite file at synchronous=FULL. `message` holds each message once, 
 to take it. When the last parcel of a message is gone its bodies go too; its reference stays while later messages of the chain
 must name it. `alarm` remembers the last change of each open alarm, so that a message is renewed before it expires.
 
+`fallback` remembers how far a channel's messages have been given to its stand-in as well: each once, so that a receiver of both
+gets at most one more. Calls of people overtake, and have no stand-in but their next channel.
+
 Bounds: PARCELS_MAX a channel. Beyond it goes first what is not an alarm (acknowledged, lowered, renewed), then what a newer
 message of the same alarm stands for, then the oldest; each is returned as a receipt and raises Trouble. With about 12 KiB a
 message the file stays near 120 MiB at worst.
@@ -21,9 +24,10 @@ from cython_ext import Level
 from lanes.store import open_store
 
 from ..alarm.changes import AlarmChange, ChangeKind
+from ..calls import Call
 from ..drillnotice import DrillNotice
 from ..notices import SirenNotice
-from . import Message, drill, gate
+from . import Message, call, drill, gate
 from .cap import Author, MessageType, Place, identifier_of, reference_of
 from .siren import tell_of
 from .summary import summarise
@@ -37,16 +41,18 @@ RENEW_MAX: Final = 50  # in one commit, so that a new alarm never waits for the 
 RENEW_AT: Final = 0.75  # of a message's validity: leaves a quarter of it for a receiver that is away
 CANCEL_VALID_US: Final = 86_400_000_000  # a Cancel must outlive what it cancels
 _SCHEMA: Final = """
-CREATE TABLE alarm(id TEXT PRIMARY KEY, change BLOB NOT NULL, renewals INTEGER NOT NULL, renew_us INTEGER NOT NULL)
+CREATE TABLE IF NOT EXISTS alarm(id TEXT PRIMARY KEY, change BLOB NOT NULL, renewals INTEGER NOT NULL, renew_us INTEGER NOT NULL)
     STRICT, WITHOUT ROWID;
-CREATE TABLE message(
+CREATE TABLE IF NOT EXISTS message(
     number INTEGER PRIMARY KEY AUTOINCREMENT, identifier TEXT NOT NULL UNIQUE, alarm TEXT NOT NULL, type TEXT NOT NULL,
     reference TEXT NOT NULL, urgent INTEGER NOT NULL, sent_us INTEGER NOT NULL, expires_us INTEGER NOT NULL,
     cap BLOB, summary BLOB) STRICT;
-CREATE INDEX message_of ON message(alarm, number);
-CREATE TABLE parcel(channel TEXT NOT NULL, number INTEGER NOT NULL REFERENCES message(number) ON DELETE CASCADE,
+CREATE INDEX IF NOT EXISTS message_of ON message(alarm, number);
+CREATE TABLE IF NOT EXISTS parcel(
+    channel TEXT NOT NULL, number INTEGER NOT NULL REFERENCES message(number) ON DELETE CASCADE,
     PRIMARY KEY(channel, number)) STRICT, WITHOUT ROWID;
-CREATE INDEX parcel_of ON parcel(number);
+CREATE INDEX IF NOT EXISTS parcel_of ON parcel(number);
+CREATE TABLE IF NOT EXISTS fallback(channel TEXT PRIMARY KEY, through INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 
@@ -69,13 +75,24 @@ class Told:
     invalid: tuple[str, ...] = ()  # "identifier: rule: detail" of CAP messages that may not be published
 
 
+Tellable = AlarmChange | SirenNotice | DrillNotice | Call
+
+
 class Outbox:
     """Blocking; one caller at a time (a Runner). Times are UTC microseconds."""
 
-    def __init__(self, path: Path, wants: dict[str, Callable[[bool], bool]], *, parcels_max: int = PARCELS_MAX) -> None:
-        """`wants`: for each channel's name, whether it takes a message with (or without) CAP."""
-        self._db = open_store(path, application=APPLICATION, schema=_SCHEMA, version=1)
+    def __init__(
+        self,
+        path: Path,
+        wants: dict[str, Callable[[bool], bool]],
+        *,
+        standby: frozenset[str] = frozenset(),
+        parcels_max: int = PARCELS_MAX,
+    ) -> None:
+        """`wants`: for each channel's name, whether it takes a message with (or without) CAP; `standby`: only as a stand-in."""
+        self._db = open_store(path, application=APPLICATION, schema=_SCHEMA, version=2)
         self._wants = dict(wants)
+        self._standby = standby
         self._parcels_max = parcels_max
 
     def close(self) -> None:
@@ -83,7 +100,7 @@ class Outbox:
 
     def copy(self) -> "Outbox":
         """The same in memory, from where this one cannot be written."""
-        twin = Outbox(MEMORY, self._wants, parcels_max=self._parcels_max)
+        twin = Outbox(MEMORY, self._wants, standby=self._standby, parcels_max=self._parcels_max)
         _copy(self._db, twin._db)
         return twin
 
@@ -102,7 +119,7 @@ class Outbox:
 
     # In.
 
-    def tell(self, author: Author, changes: Sequence[AlarmChange | SirenNotice | DrillNotice], now_us: int) -> Told:
+    def tell(self, author: Author, changes: Sequence[Tellable], now_us: int) -> Told:
         """Write and queue the messages about `changes`, in one commit. A change that was told before is not told again."""
         identifiers: list[str] = []
         invalid: list[str] = []
@@ -111,8 +128,8 @@ class Outbox:
                 identifier = identifier_of(change) if isinstance(change, AlarmChange) else change.identifier
                 if self._db.execute("SELECT 1 FROM message WHERE identifier = ?", (identifier,)).get:
                     continue
-                if isinstance(change, SirenNotice):
-                    self._notice(author, change, now_us)
+                if isinstance(change, SirenNotice | Call):
+                    self._plain(author, change, now_us)
                     identifiers.append(identifier)
                     continue
                 if isinstance(change, DrillNotice):
@@ -205,7 +222,7 @@ class Outbox:
         self, author: Author, place: Place, chain: str, told: str, cap: bytes | None, summary: bytes, *, urgent: bool
     ) -> None:
         """A message, for every channel that takes it."""
-        channels = [name for name, wants in self._wants.items() if wants(cap is not None)]
+        channels = self._takers(cap is not None)
         reference = reference_of(author.settings.sender, place.identifier, place.sent_us)
         row = (place.identifier, chain, told, reference, urgent, place.sent_us, place.expires_us)
         self._db.execute(
@@ -216,16 +233,24 @@ class Outbox:
         number = self._db.last_insert_rowid()
         self._db.executemany("INSERT INTO parcel VALUES (?, ?)", [(name, number) for name in channels])
 
-    def _notice(self, author: Author, notice: SirenNotice, now_us: int) -> None:
-        """What people must hear of a siren: to every channel that takes what CAP does not tell."""
+    def _takers(self, cap: bool) -> list[str]:
+        return [name for name, wants in self._wants.items() if name not in self._standby and wants(cap)]
+
+    def _plain(self, author: Author, notice: SirenNotice | Call, now_us: int) -> None:
+        """What CAP does not tell: to every channel that takes such; a call to a person, to its own."""
         sent_us = now_us // 1_000_000 * 1_000_000
-        channels = [name for name, wants in self._wants.items() if wants(False)]
-        summary = tell_of(author, notice, sent_us) if channels else None
-        row = (notice.identifier, f"{int(notice.mode)}:siren/{notice.siren}", sent_us, sent_us + CANCEL_VALID_US)
+        channels = self._takers(False)
+        if isinstance(notice, Call):
+            key, summary = call.queue_of(notice), call.tell_of(author, notice, sent_us)
+            if notice.person:
+                channels = [notice.channel] if notice.channel in self._wants else []
+        else:
+            key, summary = f"{int(notice.mode)}:siren/{notice.siren}", tell_of(author, notice, sent_us)
+        row = (notice.identifier, key, sent_us, sent_us + CANCEL_VALID_US)
         self._db.execute(
             "INSERT INTO message(identifier, alarm, type, reference, urgent, sent_us, expires_us, cap, summary)"
             " VALUES (?, ?, '', '', 1, ?, ?, NULL, ?)",
-            (*row, summary),
+            (*row, summary if channels else None),
         )
         number = self._db.last_insert_rowid()
         self._db.executemany("INSERT INTO parcel VALUES (?, ?)", [(name, number) for name in channels])
@@ -261,22 +286,46 @@ class Outbox:
 
     def due(self, channel: str, held: Iterable[int], limit: int) -> list[Message]:
         """The oldest messages for `channel` that are not `held`: one of each alarm, so that its messages go in order."""
+        columns = "m.number, m.identifier, m.alarm, m.urgent, m.sent_us, m.expires_us, m.cap, m.summary"
+        free = "p.channel = ? AND p.number NOT IN (SELECT value FROM json_each(?)) ORDER BY p.number LIMIT ?"
+        values = (channel, json.dumps(sorted(held)), limit)
+        # People first: of a storm's thousands of messages theirs is the one that somebody waits for.
         rows = self._rows(
-            "SELECT m.number, m.identifier, m.alarm, m.urgent, m.sent_us, m.expires_us, m.cap, m.summary"
-            " FROM parcel p JOIN message m USING(number) WHERE p.channel = ?"
-            " AND p.number NOT IN (SELECT value FROM json_each(?)) ORDER BY p.number LIMIT ?",
-            (channel, json.dumps(sorted(held)), limit),
+            f"SELECT {columns} FROM message m JOIN parcel p USING(number)"  # noqa: S608 - our own words
+            f" WHERE m.alarm >= '{call.PREFIX}' AND m.alarm < 'call0' AND {free}",
+            values,
         )
+        if len(rows) < limit:
+            rows += self._rows(f"SELECT {columns} FROM parcel p JOIN message m USING(number) WHERE {free}", values)  # noqa: S608
         first: dict[str, Message] = {}
         for number, identifier, alarm, urgent, sent_us, expires_us, cap, summary in rows:
             message = Message(number, identifier, alarm, bool(urgent), sent_us, expires_us, cap, summary or b"")
             first.setdefault(alarm, message)
-        return list(first.values())
+        return list(first.values())[:limit]
 
     def done(self, channel: str, numbers: Sequence[int]) -> None:
         """These need no more telling at `channel`."""
         with self._db:
             self._drop(channel, numbers)
+
+    def newest(self) -> int:
+        """The number of the newest message."""
+        return int(self._db.execute("SELECT coalesce(max(number), 0) FROM message").get or 0)
+
+    def stand_in(self, channel: str, by: str, through: int) -> list[Lost]:
+        """Give what still waits at `channel`, up to number `through`, to `by` as well, each message once; those that it took."""
+        after = self._db.execute("SELECT through FROM fallback WHERE channel = ?", (channel,)).get or 0
+        rows = self._rows(
+            "SELECT m.number, m.identifier, m.alarm, m.cap IS NOT NULL FROM parcel p JOIN message m USING(number)"
+            " WHERE p.channel = ? AND p.number > ? AND p.number <= ? ORDER BY p.number",
+            (channel, after, through),
+        )
+        given = [row for row in rows if not row[2].startswith(call.PREFIX) and self._wants[by](bool(row[3]))]
+        if given:
+            with self._db:
+                self._db.executemany("INSERT OR IGNORE INTO parcel VALUES (?, ?)", [(by, row[0]) for row in given])
+                self._db.execute("INSERT OR REPLACE INTO fallback VALUES (?, ?)", (channel, given[-1][0]))
+        return [Lost(channel, identifier, alarm, f"also by {by}") for _, identifier, alarm, _ in given]
 
     def pending(self) -> dict[str, int]:
         """How many messages each channel still has to take."""

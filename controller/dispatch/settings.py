@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -29,6 +29,13 @@ def _url(text: str) -> str:
     return text
 
 
+def _mail_address(text: str) -> str:
+    if not re.fullmatch(r"[!-?A-~]{1,64}@[0-9A-Za-z.-]{1,189}", text):
+        raise ValueError(f"{text[:80]!r} is no e-mail address")
+    return text
+
+
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
 Sender = Annotated[str, AfterValidator(_sender)]
 Url = Annotated[str, AfterValidator(_url)]
 Line = Annotated[str, Field(max_length=160)]
@@ -75,6 +82,12 @@ class WebhookSettings(Settings):
     ca: Path | None = Field(None, description="PEM of the receiver's CA, when it is not a public one")
     timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one delivery")
     insecure: bool = Field(False, description="true: allow http:// beyond this machine; the content can then be read")
+    fallback: Id | None = Field(
+        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
+    )
+    standby: bool = Field(
+        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
+    )
 
     @property
     def carries_cap(self) -> bool:
@@ -96,6 +109,12 @@ class FilesSettings(Settings):
     kind: Literal["files"] = Field(description="writes each CAP message into a folder")
     name: Id = Field("files", description="how logs, receipts and troubles call this channel")
     folder: Path = Field(description="the folder; it is made when it is not there")
+    fallback: Id | None = Field(
+        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
+    )
+    standby: bool = Field(
+        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
+    )
 
     @property
     def carries_cap(self) -> bool:
@@ -113,6 +132,12 @@ class CapPushSettings(Settings):
     key: Path | None = Field(None, description="its key, PEM, mode 0600")
     timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one delivery")
     insecure: bool = Field(False, description="true: allow http:// beyond this machine; the signature still holds")
+    fallback: Id | None = Field(
+        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
+    )
+    standby: bool = Field(
+        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
+    )
 
     @property
     def carries_cap(self) -> bool:
@@ -142,9 +167,78 @@ class AtomSettings(Settings):
         return True
 
 
+class MailSettings(Settings):
+    """Sends e-mail through an SMTP server."""
+
+    kind: Literal["mail"] = Field(description="sends e-mail through an SMTP server")
+    name: Id = Field(description="how logs, receipts, troubles and duty.toml call this channel")
+    host: str = Field(min_length=1, max_length=253, description="the SMTP server")
+    port: int = Field(587, ge=1, le=65535, description="its TCP port: 587 with starttls, 465 with tls")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="it must speak TLS, or nothing is sent; none: only to this machine, or with insecure"
+    )
+    ca: Path | None = Field(None, description="PEM of the server's CA, when it is not a public one")
+    username: str = Field("", max_length=254, description="where the server asks for one")
+    password_file: Path | None = Field(None, description="file of mode 0600 with its password")
+    sender: MailAddress = Field(description="the From address; failures come back to it")
+    sender_name: Line = Field("", description="the name beside it")
+    to: tuple[MailAddress, ...] = Field(
+        (), max_length=100, description="who gets every message; empty: it only calls people (duty.toml)"
+    )
+    timeout_s: float = Field(20.0, gt=0, le=60, description="the whole of one delivery")
+    insecure: bool = Field(False, description="true: allow security = none beyond this machine; all can then be read")
+    fallback: Id | None = Field(
+        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
+    )
+    standby: bool = Field(
+        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
+    )
+
+    @property
+    def carries_cap(self) -> bool:
+        return False
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        if self.security == "none" and not self.insecure and not loopback(self.host):
+            raise ValueError(f"mail {self.name!r}: use starttls or tls, or say insecure = true")
+        if self.security == "none" and self.ca:
+            raise ValueError(f"mail {self.name!r}: ca is for starttls and tls")
+        if bool(self.username) != (self.password_file is not None):
+            raise ValueError(f"mail {self.name!r}: username and password_file belong together")
+        return self
+
+
+class AppriseSettings(Settings):
+    """Sends a short text through any service that apprise knows: SMS gateways, messengers."""
+
+    kind: Literal["apprise"] = Field(description="sends one SMS' worth of text through a service that apprise knows")
+    name: Id = Field(description="how logs, receipts, troubles and duty.toml call this channel")
+    url_file: Path = Field(
+        description="file of mode 0600, an apprise URL a line; {to} in it is the person's address, e.g. sinch://…/{to}"
+    )
+    to: tuple[Annotated[str, Field(min_length=1, max_length=254)], ...] = Field(
+        (), max_length=100, description="who gets every message; empty: it only calls people (duty.toml)"
+    )
+    language: Language = Field("ro", description="of the text to those in `to`; a person has their own")
+    timeout_s: float = Field(20.0, gt=0, le=60, description="one delivery to one address")
+    fallback: Id | None = Field(
+        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
+    )
+    standby: bool = Field(
+        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
+    )
+
+    @property
+    def carries_cap(self) -> bool:
+        return False
+
+
 ChannelSettings = Annotated[
-    WebhookSettings | FilesSettings | CapPushSettings | AtomSettings, Field(discriminator="kind")
+    WebhookSettings | FilesSettings | CapPushSettings | AtomSettings | MailSettings | AppriseSettings,
+    Field(discriminator="kind"),
 ]
+CALLING: Final = frozenset({"mail", "apprise"})  # kinds that can call a person
 
 
 def loopback(host: str) -> bool:

@@ -28,7 +28,7 @@ def summarise(author: Author, change: AlarmChange, place: Place, words: dict[Lan
         "alarm": str(change.alarm_id),
         "aliases": [str(alias) for alias in change.aliases],
         "incident": change.alarm_id.incident.hex(),
-        "zone": {"id": zone.id, "name": dict(zone.name), "geocodes": dict(zone.geocodes)},
+        "zone": {"id": zone.id, "name": dict(zone.name), "timezone": zone.timezone, "geocodes": dict(zone.geocodes)},
         "hazard": change.hazard.name.lower(),
         "level": int(change.level),
         "was": int(change.was),

@@ -48,6 +48,8 @@ class Record(IntEnum):
     SILENT_TEST = 43  # [siren, due, activation, at, result, why, passed]: a siren's silent tests, after a change
     EXERCISE = 44  # [exercise, at, steps, activation, began]: an exercise's occasion, after a step
     NOTICE = 46  # [notice]: what dispatch hears of a siren, or of an exercise
+    ESCALATION = 47  # [zone, hazard, mode, alarm, escalation, what, step, why, severity, elapsed ns, calls]
+    CALL = 48  # [call, channels left, within ms, instead of]: whom an escalation calls
     DELIVERY = 45  # [channel, identifier, alarm, outcome, detail, attempts, at µs, took ms]: dispatch's receipt
     TROUBLE = 50  # [code, subject, source, on]
     HEAD = 60  # [seq, hash, wall µs, kid, signature]
@@ -60,6 +62,8 @@ ASIDE: Final = frozenset(  # no decision, and none follows from it: replay takes
         Record.REFUSED,
         Record.TOLD,
         Record.DELIVERY,
+        Record.ESCALATION,
+        Record.CALL,
         Record.TROUBLE,
         Record.CLOCK,
         Record.HEAD,

@@ -210,6 +210,7 @@ def levels() -> str:
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "node": lambda: configuration("node"),
     "controller": lambda: configuration("controller"),
+    "duty": lambda: configuration("duty"),
     "plan": lambda: configuration("plan"),
     "root": lambda: configuration("root"),
     "alarm-table": alarm_table,
