@@ -30,8 +30,27 @@ CREATE TABLE IF NOT EXISTS passkey(kid PRIMARY KEY, count, digest) WITHOUT ROWID
 CREATE TABLE IF NOT EXISTS lease(kid PRIMARY KEY, epoch) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS behind(siren, node, ledger, seq, incident, UNIQUE (siren, node, ledger, seq));
 """  # what stores of an earlier version get when they are opened
+TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "counter": (bytes, int, str, int, int),
+    "stopped": (str, int, int),
+    "hold": (str, bytes, int, int, float, int, int),
+    "used": (str, bytes, bytes, int),
+    "active": (str, bytes, bytes, int, int),
+    "sounded": (str, bytes, int, int),
+    "spent": (str, str, bytes, int, int, int),
+    "opened": (str, int, str, bytes, int),
+    "vetoed": (bytes, int),
+    "passkey": (bytes, int, bytes),
+    "lease": (bytes, int),
+    "behind": (str, str, bytes, int, bytes),
+}
+KEYED: Final = frozenset(
+    {"counter", "stopped", "used", "active", "opened", "passkey", "lease"}
+)  # without a rowid, and in no order
+META: Final = {"id": bytes, "generation": int, "epoch": int, "order_epoch": int, "floor_us": int}
 HEADER: Final = b"SQLite format 3\0"
 APPLICATION_AT: Final = 68  # of SQLite's header: four bytes, big-endian
+MARK_BITS: Final = 8  # of the 32, that damage may have changed: other programs' marks differ in about 16
 
 Change = tuple[str, tuple[Any, ...]]  # a statement and its values
 
@@ -43,16 +62,21 @@ class OrderDisk:
         self.path = path
         self._anchor_path = anchor
         self.forgetful = ""
+        self._entropy = entropy
         self._db = self._open()
-        if self._db.execute("SELECT count(*) FROM meta").get == 0:
-            # An earlier version, put back, still looks for `epoch`.
-            start = {"id": entropy(STORE_ID_BYTES), "generation": 0, "epoch": 0, "order_epoch": 0, "floor_us": 0}
-            with self._db:
-                self._db.executemany("INSERT INTO meta VALUES (?, ?)", list(start.items()))
-        meta = dict(self.rows("SELECT name, value FROM meta"))
-        self._id: bytes = meta["id"]
-        self._generation: int = meta["generation"]
-        self.forgetful = self.forgetful or self._compare(read_anchor(anchor))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._id: bytes = self.meta["id"]
+        self._generation: int = self.meta["generation"]
+        self.forgetful = self.forgetful or self._compare(read_anchor(self._anchor_path))
+
+    def renew(self) -> None:
+        """What it holds is not what was written: set it aside, and begin a new one in doubt."""
+        self._db.close()
+        self._set_aside()
+        self._db = self._try_open()
+        self._begin()
 
     def _open(self) -> apsw.Connection:
         """The database; one that cannot be read is set aside, for somebody to look at, and a new one begun in doubt."""
@@ -61,19 +85,35 @@ class OrderDisk:
         except StoreError:
             if _somebody_elses(self.path):
                 raise
-            for suffix in ("", "-wal", "-shm"):
-                part = self.path.with_name(self.path.name + suffix)
-                if part.exists():
-                    part.replace(self.path.with_name(self.path.name + ".damaged" + suffix))
-            self.forgetful = "damaged"
+            self._set_aside()
             return self._try_open()
+
+    def _set_aside(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            part = self.path.with_name(self.path.name + suffix)
+            if part.exists():
+                part.replace(self.path.with_name(self.path.name + ".damaged" + suffix))
+        self.forgetful = "damaged"
 
     def _try_open(self) -> apsw.Connection:
         db = open_store(self.path, application=APPLICATION, schema=SCHEMA, version=SCHEMA_VERSION)
         try:
             said = db.pragma("quick_check")
             db.execute(LATER)
-        except apsw.Error as error:
+            if db.execute("SELECT count(*) FROM meta").get == 0:
+                start = {
+                    "id": self._entropy(STORE_ID_BYTES),
+                    "generation": 0,
+                    "epoch": 0,
+                    "order_epoch": 0,
+                    "floor_us": 0,
+                }
+                with db:
+                    db.executemany("INSERT INTO meta VALUES (?, ?)", list(start.items()))
+            self.meta: dict[str, Any] = dict(db.execute("SELECT name, value FROM meta"))
+            if {name: type(value) for name, value in self.meta.items()} != META:
+                said = "its head is not what was written"
+        except (apsw.Error, UnicodeDecodeError) as error:
             said = str(error)
         if said != "ok":
             db.close()
@@ -91,8 +131,14 @@ class OrderDisk:
     def close(self) -> None:
         self._db.close()
 
-    def rows(self, query: str) -> list[Any]:
-        return self._db.execute(query).fetchall()
+    def rows(self, table: str, where: str = "TRUE") -> list[Any]:
+        """All rows of a table, oldest first where they have an order. ValueError when one cannot have been written."""
+        order = "" if table in KEYED else " ORDER BY rowid"
+        found = self._db.execute(f"SELECT * FROM {table} WHERE {where}{order}").fetchall()  # noqa: S608 - words of ours
+        for row in found:
+            if tuple(map(type, row)) != TYPES[table]:
+                raise ValueError(f"a row of {table!r} is not what was written")
+        return found
 
     def write(self, changes: Sequence[Change]) -> None:
         """All of them in one transaction. apsw.Error when the disk fails: then none."""
@@ -108,8 +154,9 @@ class OrderDisk:
 
 
 def _somebody_elses(path: Path) -> bool:
-    """Whether the file is a sound SQLite database of another program: it is never touched."""
+    """Whether the file is a sound SQLite database of another program: it is never touched. A mark like ours is ours, damaged."""
     with path.open("rb") as file:
         header = file.read(100)
     mark = header[APPLICATION_AT : APPLICATION_AT + 4]
-    return header.startswith(HEADER) and mark not in (bytes(4), APPLICATION.to_bytes(4, "big"))
+    like = (int.from_bytes(mark, "big") ^ APPLICATION).bit_count() <= MARK_BITS
+    return header.startswith(HEADER) and mark != bytes(4) and not like

@@ -77,39 +77,46 @@ class OrderStore:
         self.failed = ""  # why the last commit failed; "" when it did not
         self._disk = OrderDisk(path, anchor, entropy)
         self.forgetful = ""
-        self._load()
+        try:
+            self._load()
+        except (
+            ValueError,
+            KeyError,
+            OverflowError,
+            apsw.Error,
+        ):  # whatever a changed bit has made of it: the node starts
+            self._disk.renew()
+            self._load()
         if self._disk.forgetful:
             self.doubt(self._disk.forgetful)
 
     def _load(self) -> None:
-        rows, moment = self._disk.rows, Moment.of(self._clock)
-        meta = dict(rows("SELECT name, value FROM meta"))
+        rows, moment, meta = self._disk.rows, Moment.of(self._clock), self._disk.meta
         self._order_epoch: int = meta["order_epoch"]
         self._floor_us: int = meta["floor_us"]
         self._noted_us = self._floor_us
         self._floor_ns = moment.monotonic_ns
-        counters = rows("SELECT * FROM counter WHERE typeof(issuer) = 'blob'")  # an earlier version counted by names
+        counters = rows("counter", "typeof(issuer) = 'blob'")  # an earlier version counted by names
         self._counters = {(k, Line(n), s): Counter(v, bool(d)) for k, n, s, v, d in counters}
-        self._leases: dict[bytes, int] = dict(rows("SELECT * FROM lease"))
-        self._stopped: dict[tuple[str, Mode], int] = {(s, Mode(m)): e for s, m, e in rows("SELECT * FROM stopped")}
-        self._used = {(s, k, d): until for s, k, d, until in rows("SELECT * FROM used")}
-        self._passkeys: dict[bytes, tuple[int, bytes]] = {k: (c, d) for k, c, d in rows("SELECT * FROM passkey")}
-        self._sounded = {(s, i, Mode(m)): Level(v) for s, i, m, v in rows("SELECT * FROM sounded ORDER BY rowid")}
-        spent = rows("SELECT * FROM spent ORDER BY rowid")
+        self._leases: dict[bytes, int] = dict(rows("lease"))
+        self._stopped: dict[tuple[str, Mode], int] = {(s, Mode(m)): e for s, m, e in rows("stopped")}
+        self._used = {(s, k, d): until for s, k, d, until in rows("used")}
+        self._passkeys: dict[bytes, tuple[int, bytes]] = {k: (c, d) for k, c, d in rows("passkey")}
+        self._sounded = {(s, i, Mode(m)): Level(v) for s, i, m, v in rows("sounded")}
+        spent = rows("spent")
         self._spent = {(s, EventKey(n, g, q)): Spent(Level(v), bool(r)) for s, n, g, q, v, r in spent}
-        behind = rows("SELECT * FROM behind ORDER BY rowid")
+        behind = rows("behind")
         self._behind: dict[tuple[str, EventKey], bytes] = {(s, EventKey(n, g, q)): i for s, n, g, q, i in behind}
         self._holds: dict[tuple[str, bytes, Mode], Hold] = {}
-        for s, i, m, v, left_s, until_us, stopped_us in rows("SELECT * FROM hold ORDER BY rowid"):
+        for s, i, m, v, left_s, until_us, stopped_us in rows("hold"):
             dated = until_us and moment.trusted  # else how long we were away is not known
             rest_s = min(left_s, max(0.0, (until_us - moment.wall_us) / 1e6)) if dated else left_s
             self._holds[s, i, Mode(m)] = Hold(Level(v), moment.monotonic_ns + int(rest_s * NS_PER_S), stopped_us)
         self._active: dict[str, Activation] = {}
-        active = rows("SELECT siren, reference, incident FROM active")
-        self.interrupted = [Interrupted(s, r, i) for s, r, i in active]
-        opened = rows("SELECT * FROM opened")
+        self.interrupted = [Interrupted(s, r, i) for s, r, i, _mode, _level in rows("active")]
+        opened = rows("opened")
         self.opened = {(z, Hazard(h)): Opened(EventKey(n, g, q)) for z, h, n, g, q in opened}
-        self._vetoed = {i: Level(v) for i, v in rows("SELECT * FROM vetoed ORDER BY rowid")}
+        self._vetoed = {i: Level(v) for i, v in rows("vetoed")}
 
     def doubt(self, why: str) -> None:
         """From now on no counter is sure, until its next order has quoted our nonce (also: somebody saw an old disk)."""

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import apsw
 import pytest
@@ -89,6 +90,31 @@ def test_a_disk_that_forgets_is_in_doubt(node: Node, what: str, tmp_path_factory
     assert node.take(recorded) is Why.COUNTER
     if what == "damaged":
         assert (node.folder / "orders.db.damaged").exists(), "kept for somebody to look at"
+
+
+def test_whatever_changed_bytes_make_of_it_the_node_starts(node: Node) -> None:
+    assert node.take(node.order()) is None
+    assert node.take(node.make.stop()) is None
+    node.store.veto(b"incident", Level.ALARM)
+    node.store.open_alarm("ungheni", Hazard.FLOOD, key_of(1))
+    node.reboot()
+    node.store.close()
+    path = node.folder / "orders.db"
+    whole, rng, doubted = path.read_bytes(), Random(1), 0
+    written = [at for at, byte in enumerate(whole) if byte]
+    for _ in range(150):
+        spoilt = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            spoilt[rng.choice(written)] = rng.choice((0, 1, 7, 9, 13, 21, 255, rng.randrange(256)))
+        path.write_bytes(spoilt)
+        node.open()
+        doubted += node.store.forgetful == "damaged"
+        asyncio.run(node.store.tend())
+        assert node.take(node.make.stop(nonce=node.boot)) in (None, Why.COUNTER)
+        node.store.close()
+    assert doubted > 20
+    path.write_bytes(whole)
+    node.open()
 
 
 def test_doubt_outlives_a_reboot_until_a_nonce_was_quoted(node: Node) -> None:
