@@ -15,6 +15,9 @@ from cython_ext import BuciumError
 
 BUSY_TIMEOUT_MS: Final = 2000  # another process looks at the file; nobody else writes
 WAL_PAGES: Final = 1000  # checkpoint at 4 MiB of log
+HEADER: Final = b"SQLite format 3\0"
+MARK_AT: Final = 68  # application_id in SQLite's header: four bytes, big-endian
+MARK_BITS: Final = 8  # of its 32, that damage may have changed: other programs' marks differ in about 16
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,6 +65,14 @@ def open_store(path: Path, *, application: int, schema: str, version: int) -> ap
     except apsw.Error as error:
         raise StoreError(f"cannot open: {error}", path) from error
     return connection
+
+
+def was_ours(path: Path, application: int) -> bool:
+    """Whether a database that is said to be not ours bears our mark but for a few changed bits: ours, and damaged."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    mark = int.from_bytes(header[MARK_AT : MARK_AT + 4], "big")
+    return header.startswith(HEADER) and mark != application and (mark ^ application).bit_count() <= MARK_BITS
 
 
 class Runner(Protocol):

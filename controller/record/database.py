@@ -8,6 +8,7 @@ unwritten              locked, read-only, full, an I/O error                    
 import contextlib
 import hashlib
 import json
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ import apsw
 from cython_ext import WireError
 from lanes import cbor
 from lanes.identity import STORE_ID_BYTES
-from lanes.store import StoreError, open_store
+from lanes.store import StoreError, open_store, was_ours
 
 from .records import GENESIS, Record, Row, hash_row
 
@@ -139,28 +140,50 @@ class Database:
             if isinstance(error, (apsw.BusyError, apsw.LockedError, apsw.IOError, apsw.CantOpenError)):
                 raise _meaning_of(error, self.path) from None
             raise Damaged(f"damaged: {error}; run: bucium journal verify", self.path) from None
+        except (
+            UnicodeDecodeError,
+            TypeError,
+            ValueError,
+            IndexError,
+            WireError,
+        ):  # a damaged row gives any type, NULL too
+            raise Damaged("damaged: it holds what nobody wrote; run: bucium journal verify", self.path) from None
 
     def identity(self) -> tuple[bytes, str] | None:
         """The journal's id and its controller (empty: not said); None when it is new. Damaged when only one half is there."""
         with self._reading():
             rows: list[Any] = self._store.execute("SELECT key, value FROM meta").fetchall()
-        meta: dict[str, bytes] = dict(rows)
-        found, (seq, _) = meta.get("journal"), self.last()
-        if found is None and seq == 0:
+            meta: dict[str, bytes] = dict(rows)
+            found, controller = meta.get("journal"), meta.get("controller", b"").decode()
+            born = self._born()
+        if found is None and born is None:
             return None
-        if found is None or seq == 0 or len(found) != STORE_ID_BYTES:
+        if found is None or born is None or len(found) != STORE_ID_BYTES:
             raise Damaged("the journal's id or its rows are gone", self.path)
-        return found, meta.get("controller", b"").decode()
+        if born != (found, controller):
+            raise Damaged("its id or its controller's name is not that of its first row", self.path)
+        return found, controller
+
+    def _born(self) -> tuple[bytes, str] | None:
+        """The journal's id and its controller as its first row has them; None when there is none."""
+        payload = self._store.execute("SELECT payload FROM entry ORDER BY seq LIMIT 1").get
+        if payload is None:
+            return None
+        value: Any = cbor.decode(payload)
+        return value[0], value[1]
 
     def last(self) -> tuple[int, bytes]:
         """Seq and hash of the last row; (0, zeros): none."""
         with self._reading():
-            found = self._store.execute("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
-        return found or (0, GENESIS)
+            found: Any = self._store.execute("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1").fetchone()
+            seq, digest = found or (0, GENESIS)
+            if type(digest) is not bytes or len(digest) != len(GENESIS):
+                raise ValueError
+        return seq, digest
 
     def last_snapshot(self) -> tuple[int, Any] | None:
         """(seq, state) of the newest snapshot that the chain vouches for."""
-        with contextlib.suppress(apsw.Error):  # damaged pages: rebuilt from the rows instead
+        with contextlib.suppress(apsw.Error, TypeError):  # damaged pages or rows: rebuilt from the rows instead
             for seq, data in self._store.execute("SELECT seq, state FROM snapshot ORDER BY seq DESC"):
                 vouched = self._store.execute("SELECT payload FROM entry WHERE seq = ?", (seq + 1,)).get
                 if vouched == cbor.encode([seq, hashlib.sha256(data).digest()]):
@@ -185,11 +208,11 @@ class Database:
             for found in self._store.execute("SELECT * FROM entry WHERE seq > ? ORDER BY seq", (after,)):
                 seq, kind, wall_us, monotonic_ns, payload, before, digest = found
                 whole = seq == expected and before == previous
-                if not whole or hash_row(journal, seq, kind, wall_us, monotonic_ns, payload, before) != digest:
+                if not whole or _hash(journal, seq, kind, wall_us, monotonic_ns, payload, before) != digest:
                     raise Damaged(f"row {expected} is damaged; run: bucium journal verify", self.path)
                 yield Row(seq, Record(kind), wall_us, monotonic_ns, payload, before, digest)
                 previous, expected = digest, expected + 1
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise Damaged(f"row {expected} cannot be read ({error}); run: bucium journal verify", self.path) from None
 
     def _first(self) -> int:
@@ -210,6 +233,14 @@ class Database:
         """What fails while closing was not promised."""
         with contextlib.suppress(apsw.Error):
             self._store.close()
+
+
+def _hash(*row: Any) -> bytes | None:
+    """The hash of a row; None when damage has made its parts what cannot be hashed."""
+    try:
+        return hash_row(*row)
+    except (TypeError, ValueError, struct.error):
+        return None
 
 
 def _open(path: Path) -> apsw.Connection:
@@ -237,6 +268,8 @@ def _meaning(error: StoreError, path: Path) -> StoreError:
     """What a failed opening means."""
     cause = error.__cause__
     if not isinstance(cause, apsw.Error):
+        if was_ours(path, APPLICATION):
+            return Damaged("damaged: its mark has changed", path)
         return error  # somebody else's, or a newer program's
     if not isinstance(cause, (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)):
         return _meaning_of(cause, path)

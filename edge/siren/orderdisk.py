@@ -7,7 +7,7 @@ from typing import Any, Final
 import apsw
 
 from lanes.identity import STORE_ID_BYTES
-from lanes.store import StoreError, open_store
+from lanes.store import HEADER, MARK_AT, StoreError, open_store, was_ours
 
 from .anchor import Anchor, read_anchor, write_anchor
 
@@ -48,9 +48,6 @@ KEYED: Final = frozenset(
     {"counter", "stopped", "used", "active", "opened", "passkey", "lease"}
 )  # without a rowid, and in no order
 META: Final = {"id": bytes, "generation": int, "epoch": int, "order_epoch": int, "floor_us": int}
-HEADER: Final = b"SQLite format 3\0"
-APPLICATION_AT: Final = 68  # of SQLite's header: four bytes, big-endian
-MARK_BITS: Final = 8  # of the 32, that damage may have changed: other programs' marks differ in about 16
 
 Change = tuple[str, tuple[Any, ...]]  # a statement and its values
 
@@ -157,6 +154,6 @@ def _somebody_elses(path: Path) -> bool:
     """Whether the file is a sound SQLite database of another program: it is never touched. A mark like ours is ours, damaged."""
     with path.open("rb") as file:
         header = file.read(100)
-    mark = header[APPLICATION_AT : APPLICATION_AT + 4]
-    like = (int.from_bytes(mark, "big") ^ APPLICATION).bit_count() <= MARK_BITS
-    return header.startswith(HEADER) and mark != bytes(4) and not like
+    mark = header[MARK_AT : MARK_AT + 4]
+    ours = mark in (bytes(4), APPLICATION.to_bytes(4, "big")) or was_ours(path, APPLICATION)
+    return header.startswith(HEADER) and not ours

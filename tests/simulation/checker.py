@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 REPLAYED: Final = 4  # of the seeds that draw faults, each fourth journal is replayed: it costs a tenth of the seed
 SEE_NS: Final = 20 * NS  # a node that can see has said so within: sampling, three lost polls, a commit
-SLOW_SEE_NS: Final = 45 * NS  # the same where each call of the disk takes up to 6 s, one after another: an event is stamped
+SLOW_SEE_NS: Final = (
+    45 * NS
+)  # the same where each call of the disk takes up to 6 s, one after another: an event is stamped
 # when the Panel's snapshot is kept, just before its own commit
 BACK_NS: Final = 25 * NS  # what a raise may rest on: a sample, read late
 LATE_SINGLE_S: Final = 30.0  # after the last outage on its way (issue 4)
