@@ -13,7 +13,7 @@ from tests.kit import debian
 
 from .programs import ROOT
 
-READY_S: Final = 20.0
+READY_S: Final = 60.0
 LOOP_MIB: Final = 64  # room for a node's ballast, which needs five times its size to be taken aboard
 CHUNK: Final = 1 << 20
 
