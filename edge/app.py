@@ -247,7 +247,7 @@ class _Node:
                 self._ready, data=self._data, devices=self._bridge.devices, runner=self._runner, swap=self._swap
             ),
             troubles=self._troubles,
-            ask=self._ask,
+            ask=lambda: self._lane.ask(),  # noqa: PLW0108 (there is no lane yet)
         )
 
     def _rest(self) -> Node:
@@ -263,9 +263,6 @@ class _Node:
             cut_off=self._reflex.cut_off,
         )
 
-    def _ask(self) -> None:
-        self._lane.ask()
-
     def _make_telemetry(self) -> Telemetry:
         return Telemetry(
             self._ready,
@@ -280,6 +277,7 @@ class _Node:
             troubles=self._troubles,
             facts=self._facts,
             hold=lambda: self._lane.busy,
+            first=lambda: self._lane.unsaid,
             free=free_bytes,
         )
 

@@ -8,12 +8,14 @@ and how to dial again, and a lost link is `LinkDown`.
 import asyncio
 import contextlib
 import logging
+import math
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import aiomqtt
 from pydantic import Field
@@ -25,6 +27,14 @@ from .settings import Settings
 
 QUEUE_MAX: Final = 4096  # messages received and not yet handled; beyond it TCP holds the sender back, or QoS 0 is shed
 INFLIGHT_MAX: Final = 20  # concurrent QoS 1 publishes: more starve the loop (aiomqtt#365)
+NO_DELAY: Final = (
+    socket.IPPROTO_TCP,
+    socket.TCP_NODELAY,
+    1,
+)  # else TCP packs an alarm together with what follows it, and at
+# 9.6 kbit/s it arrives a second later, with the last of that (measured)
+
+T = TypeVar("T")
 
 logging.getLogger("mqtt").setLevel(logging.ERROR)  # it warns at each publish beyond ten pending
 
@@ -123,33 +133,35 @@ class MqttConnector:
             password=self._password,
             tls_context=self._tls,
             keepalive=settings.keepalive_s,
-            timeout=settings.timeout_s,
+            timeout=math.inf,  # `_within` is the limit
             max_queued_incoming_messages=QUEUE_MAX,
             max_inflight_messages=INFLIGHT_MAX,
+            socket_options=[NO_DELAY],
         )
         client._client.manual_ack_set(True)
         _heed_early_end(client)
         try:
-            await client.__aenter__()
+            await _within(settings.timeout_s, client.__aenter__())
         except (aiomqtt.MqttError, OSError) as error:
             raise LinkDown(f"no connection to {settings.host}:{settings.port}: {error}") from None
         try:
-            yield MqttLink(client)
+            yield MqttLink(client, settings.timeout_s)
         finally:
             with contextlib.suppress(aiomqtt.MqttError, OSError):
-                await client.__aexit__(None, None, None)
+                await _within(settings.timeout_s, client.__aexit__(None, None, None))
 
 
 class MqttLink:
     """One aiomqtt client, as our port."""
 
-    def __init__(self, client: aiomqtt.Client) -> None:
+    def __init__(self, client: aiomqtt.Client, timeout_s: float) -> None:
         self._client = client
+        self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(INFLIGHT_MAX)
 
     async def subscribe(self, *filters: tuple[str, int]) -> None:
         try:
-            granted: Any = await self._client.subscribe(list(filters))
+            granted: Any = await _within(self._timeout_s, self._client.subscribe(list(filters)))
         except aiomqtt.MqttError as error:
             raise LinkDown(f"subscribe failed: {error}") from None
         codes = [int(getattr(code, "value", code)) for code in granted]
@@ -160,13 +172,13 @@ class MqttLink:
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
         try:
             async with self._slots:
-                await self._client.publish(topic, payload, qos=qos, retain=retain)
+                await _within(self._timeout_s, self._client.publish(topic, payload, qos=qos, retain=retain))
         except (aiomqtt.MqttError, ValueError) as error:
             raise LinkDown(f"publish failed: {error}") from None
 
     async def settled(self, unused: str) -> None:
         try:
-            await self._client.unsubscribe(unused)
+            await _within(self._timeout_s, self._client.unsubscribe(unused))
         except (aiomqtt.MqttError, ValueError) as error:
             raise LinkDown(f"no answer: {error}") from None
 
@@ -182,6 +194,19 @@ class MqttLink:
     def ack(self, message: Message) -> None:
         if message.qos:
             self._client._client.ack(message.token, message.qos)
+
+
+async def _within(seconds: float, answer: Awaitable[T]) -> T:
+    """The answer, or MqttError after so long.
+
+    The library's own limit is `asyncio.wait_for`, which up to Python 3.11 swallows a cancellation that comes together with the
+    answer: the task that was to end goes on, and who waits for its end waits for ever (seen).
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await answer
+    except TimeoutError:
+        raise aiomqtt.MqttError("no answer in time") from None
 
 
 def _heed_early_end(client: aiomqtt.Client) -> None:

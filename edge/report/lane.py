@@ -114,8 +114,13 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether alarms are on their way that the controller is there to ack: all else waits for them."""
-        return self.connected and self._cut_ns is None and len(self._outbox) > 0
+        """Whether an alarm is yet to go out, or the controller is there to ack what has: the past waits for them."""
+        return self.unsaid or (self.connected and self._cut_ns is None and len(self._outbox) > 0)
+
+    @property
+    def unsaid(self) -> bool:
+        """Whether an alarm has not gone out, on this connection or before the next: what is long waits for it."""
+        return self._outbox.unsaid
 
     @property
     def refused(self) -> dict[str, int]:

@@ -2,14 +2,14 @@
 
 Pure: no clock, no I/O; times are monotonic nanoseconds. Three kinds of event, in the order in which they go:
 
-    urgent   a Level was raised: at once, the newest first
+    urgent   a Level was raised: the newest first, and at once; older than this connection, all but the newest at the link's pace
     fresh    anything else of now, before the backlog
     backlog  what an earlier cut or boot left behind: from the ledger in pages, in order
 
 Sent again 2 to 3 s after its PUBACK, ten times: so an event is in time (30 s) where a third of all messages is lost. Then, or at
 once where the PUBACKs say that the link is full, after twice as long each time up to 30 s, with full jitter above the 2 s. While
 the controller is silent only the first few probe for it; a valid message from it makes all due at once. The pace of what is not
-urgent follows the PUBACKs, measured against those of events that were alone in the air (a satellite is slow and not full), so
+at once follows the PUBACKs, measured against those of events that were alone in the air (a satellite is slow and not full), so
 that on a thin link a new alarm finds the pipe empty but for one or two messages (issue 4: ≤ 1 s at 9.6 kbit/s).
 """
 
@@ -32,7 +32,7 @@ PAGE_EVENTS: Final = 64  # of the backlog in memory: 20 kB
 HELD_MAX: Final = 1_024  # events in memory in all, 0.5 MB; beyond it the rest waits in the ledger as backlog
 PROBES: Final = 4  # events that go on being sent while the controller is silent: 1 kB in 30 s
 INFLIGHT_MAX: Final = 20  # publishes that wait for their PUBACK; the client library starves beyond (libraries.md §a)
-CALM_INFLIGHT_MAX: Final = 16  # of these, what is not urgent may take: an alarm always finds a place
+CALM_INFLIGHT_MAX: Final = 16  # of these, what may wait may take: an alarm always finds a place
 QUICK_NS: Final = 300_000_000  # a PUBACK within it, or within 5/4 of a lone one's: the link has room for one more
 SLOW_NS: Final = 600_000_000  # beyond it, and beyond twice a lone one's: for half as many
 LONE_KEPT: Final = 2  # the last PUBACKs of lone events: the quicker counts
@@ -77,7 +77,8 @@ class Outbox:
     def __init__(self, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
         self._flights: dict[Key, Flight] = {}
-        self._room = 1  # calm publishes that may be in the air now
+        self._room = 1  # publishes that may be in the air before what may wait follows
+        self._anew_ns = -1  # when all was last made due
         self._lone_ns: deque[int] = deque(maxlen=LONE_KEPT)  # PUBACKs of what was alone in the air
 
     def __len__(self) -> int:
@@ -86,6 +87,11 @@ class Outbox:
     @property
     def keys(self) -> frozenset[Key]:
         return frozenset(self._flights)
+
+    @property
+    def unsaid(self) -> bool:
+        """Whether an alarm has not gone out, on this connection if there is one."""
+        return any(f.attempts == 0 and f.kept.urgent for f in self._flights.values())
 
     @property
     def hungry(self) -> bool:
@@ -105,7 +111,6 @@ class Outbox:
         """Those to publish now, in order; they count as in the air until `landed`. `heard`: the controller is not silent."""
         ordered = sorted(self._flights.values(), key=lambda f: f.turn if heard else f.order)
         air = [f for f in ordered if f.in_air]
-        calm_air = sum(not f.kept.urgent for f in air)
         chosen: list[Flight] = []
         for place, flight in enumerate(ordered):
             if len(air) + len(chosen) >= INFLIGHT_MAX:
@@ -115,16 +120,18 @@ class Outbox:
             new = flight.attempts == 0 and flight.order[0] < 2
             if not heard and not new and place >= PROBES:
                 continue
-            if not flight.kept.urgent:
-                if calm_air >= self._room:
-                    continue
-                calm_air += 1
+            if len(air) + len(chosen) >= self._room and not self._at_once(place, flight):
+                continue
             flight.in_air = flight.handed = True
             chosen.append(flight)
         if chosen:
             for flight in (*air, *chosen):
                 flight.alone = len(air) + len(chosen) == 1
         return chosen
+
+    def _at_once(self, place: int, flight: Flight) -> bool:
+        """A new alarm waits for nothing; of those of a cut only the newest: the rest would stand before the next new one."""
+        return flight.kept.urgent and (place == 0 or flight.since_ns > self._anew_ns)
 
     def landed(self, flight: Flight, now_ns: int, took_ns: int | None) -> None:
         """Its publish ended: PUBACKed after `took_ns`, or (None) not at all."""
@@ -150,7 +157,7 @@ class Outbox:
 
     def all_due(self, now_ns: int) -> None:
         """A new connection, or the controller is heard again: everything goes at once, as for the first time."""
-        self._room = 1
+        self._room, self._anew_ns = 1, now_ns
         for flight in self._flights.values():
             flight.due_ns = now_ns
             flight.attempts = 0

@@ -24,6 +24,8 @@ from .births import BirthTable, Late, Moment, Reading
 from .states import TABLE, Cue, State
 
 REBIRTH_GAP_NS: Final = NS_PER_S  # births at most once a second, however often they are asked for
+HOLD_MAX_NS: Final = 5 * NS_PER_S  # births give way to an alarm for so long: on a slow line they take most of a second
+HOLD_LOOK_NS: Final = NS_PER_S // 10
 PENDING_MAX: Final = 512  # packets that wait for the socket; beyond it the oldest readings are shed: this lane may lose
 READINGS_MAX: Final = 500  # a packet: about 25 KiB, well within a payload's 64
 HISTORICAL_MAX: Final = 64  # packets of late readings that wait: the store they come from keeps the rest
@@ -86,7 +88,7 @@ class Session:
         self._historical: deque[_Item] = deque()
         self._seq = 0
         self._beats = 0
-        self._birth_due_ns = 0
+        self._birth_due_ns = self._birth_latest_ns = 0
         self._born_ns = -REBIRTH_GAP_NS
         self._beat_due_ns = 0
         self._host_ms = -1  # the newest STATE timestamp of the primary host; kept over sessions
@@ -108,7 +110,7 @@ class Session:
 
     def linked(self, now_ns: int) -> None:
         """Connected and subscribed."""
-        self._birth_due_ns = now_ns
+        self._birth_due_ns, self._birth_latest_ns = now_ns, now_ns + HOLD_MAX_NS
         self._cue(Cue.LINKED if self.identity.primary_host else Cue.LINKED_FREE)
 
     def lost(self) -> None:
@@ -254,9 +256,11 @@ class Session:
             return self._birth_due_ns
         return self._beat_due_ns if self.state is State.LIVE else None
 
-    def tick(self, now_ns: int) -> None:
-        """Let time do what is due: births, heartbeats."""
-        if self.state is State.DUE and now_ns >= self._birth_due_ns:
+    def tick(self, now_ns: int, *, hold: bool = False) -> None:
+        """Let time do what is due: births, heartbeats. `hold`: something more urgent is about to take the line."""
+        if self.state is State.DUE and hold and now_ns < self._birth_latest_ns:
+            self._birth_due_ns = max(self._birth_due_ns, now_ns + HOLD_LOOK_NS)
+        elif self.state is State.DUE and now_ns >= self._birth_due_ns:
             self._cue(Cue.BIRTH_TIME)
             self._forget()
             self._born_devices.clear()
@@ -321,7 +325,7 @@ class Session:
                 self.unsent(list(oldest.readings))
 
     def _due(self, at_ns: int) -> None:
-        self._birth_due_ns = at_ns
+        self._birth_due_ns, self._birth_latest_ns = at_ns, at_ns + HOLD_MAX_NS
         self._forget()  # no DATA before the births, which say the newest of it
 
     def _end(self, cue: Cue) -> None:

@@ -45,9 +45,12 @@ class Telemetry:
         troubles: Troubles,
         facts: Callable[[], Facts],
         hold: Callable[[], bool],
+        first: Callable[[], bool],
         free: Callable[[Path], int],
     ) -> None:
-        """`runner` keeps small files, `spare` the backlog. `facts`: what the node says of itself. `hold`: an alarm waits."""
+        """`runner` keeps small files, `spare` the backlog. `facts`: what the node says of itself. `hold`: the past
+        waits; `first`: births wait too, a little.
+        """
         config = ready.local.config
         self._facts = facts
         self._uplink = Uplink(
@@ -57,6 +60,7 @@ class Telemetry:
             store=_BdSeq(BdSeqFile(data / "bdseq", runner)),
             clock=clock,
             rng=rng,
+            hold=first,
         )
         self._forward: Forward | None = None
         if config.telemetry.backlog_mib:

@@ -7,7 +7,7 @@ travel on their own lane and connection (design §2).
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from cython_ext import NS_PER_S, Clock
@@ -40,7 +40,10 @@ class Backlog(Protocol):
 
 
 class Uplink:
-    """Publishes a node's readings. `connectors` are the brokers to walk through, `rng` the source of jitter."""
+    """Publishes a node's readings. `connectors` are the brokers to walk through, `rng` the source of jitter.
+
+    `hold`: births wait for a more urgent word of the node.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Uplink:
         rng: random.Random,
         birth_jitter_s: float = BIRTH_JITTER_S,
         datatype_in_data: bool = False,
+        hold: Callable[[], bool] = lambda: False,
     ) -> None:
         self.session = Session(
             identity,
@@ -69,6 +73,7 @@ class Uplink:
         self._store = store
         self._clock = clock
         self._rng = rng
+        self._hold = hold
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
 
@@ -207,7 +212,7 @@ class Uplink:
                 reader.result()
                 raise LinkDown("connection ended")
             self._wake.clear()
-            self.session.tick(self._clock.monotonic_ns())
+            self.session.tick(self._clock.monotonic_ns(), hold=self._hold())
             packet = self.session.pop(self.dating.moment())
             if packet is not None:
                 await _hand_over(link, packet)

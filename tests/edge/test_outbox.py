@@ -102,7 +102,24 @@ def test_while_the_controller_is_silent_only_a_few_probe_and_new_ones_still_go()
     box.add(kept(99, True), 200 * S, fresh=True)
     assert 99 in fly(box, 200 * S, heard=False)
     box.all_due(201 * S)
-    assert len(fly(box, 201 * S)) == INFLIGHT_MAX
+    assert len({seq for _ in range(20) for seq in fly(box, 201 * S)}) == 50, "heard again: all of it goes"
+
+
+def test_after_a_cut_the_newest_alarm_goes_alone_and_the_others_as_the_link_bears():
+    box = outbox(*(kept(n, True) for n in range(1, 9)))
+    box.all_due(S)
+    [newest] = box.take(S, heard=True)
+    assert newest.kept.seq == 8
+    assert box.take(S, heard=True) == [], "what follows at once would come out of a slow line together with it"
+    assert box.unsaid
+    box.add(kept(9, True), 2 * S, fresh=True)
+    box.add(kept(10, True), 2 * S, fresh=True)
+    new = box.take(2 * S, heard=True)
+    assert [flight.kept.seq for flight in new] == [10, 9], "a new alarm waits for nothing"
+    for flight in (newest, *new):
+        box.landed(flight, 2 * S, S // 10)
+    quick = [fly(box, 2 * S + n, took_ns=S // 10) for n in range(12)]
+    assert [seq for some in quick for seq in some] == [7, 6, 5, 4, 3, 2, 1]
 
 
 def test_what_was_never_sent_goes_before_what_is_sent_again():

@@ -119,6 +119,17 @@ def test_births_after_a_live_state_wait_their_jitter():
     assert [topic for topic, _ in drain(s, S)] == ["NBIRTH/n", "DBIRTH/n/gauge"]
 
 
+def test_births_give_way_to_an_alarm_and_not_for_long():
+    s = session()
+    s.linked(0)
+    s.tick(0, hold=True)
+    assert drain(s, S // 100) == [], "looked again soon, not at once"
+    s.tick(4 * S, hold=True)
+    assert drain(s, 4 * S) == []
+    s.tick(5 * S, hold=True)
+    assert drain(s, 5 * S)[0][0].endswith("NBIRTH/n")
+
+
 def test_when_the_host_goes_offline_it_says_its_death_and_ends():
     s = session("host")
     s.will(9, 1)

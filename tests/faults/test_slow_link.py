@@ -1,22 +1,28 @@
 """9.6 kbit/s, with ten minutes of backlog waiting: a new alarm is at the broker within a second (issue 4).
 
-The kernel's own TCP over the kernel's own token bucket, whose queue holds five seconds for whoever fills it. Measured at the far
-end of the line: from the broker's CONNACK to an alarm that was raised while the line was cut; and, while the backlog drains,
-from the register to the alarm.
+The kernel's own TCP over the kernel's own token bucket, whose queue holds five seconds for whoever fills it. Judged by what
+came out of the line, frame by frame: for how long it was taken between the broker's CONNACK and the last byte of an alarm that
+was raised while the line was cut; and, while the backlog drains, between the node's judgement and the alarm. That is what the
+node decides: what it sends before an alarm, and together with it. How long it waits for a processor of this machine is told,
+and not judged.
 """
 
 import asyncio
+import hashlib
 import statistics
 import time
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import pytest
 
+from cython_ext.topics import alarm_client
 from edge.telemetry.births import RECORD
 from edge.telemetry.segments import Batch, Segments
 from tests.kit.narrow import Narrow
 from tests.kit.tap import Packet
+from tests.kit.wire import Wire
 from tests.simulation.reading import Happening
 
 from . import site
@@ -32,6 +38,7 @@ POINTS = (
 )
 EVENTS = 10  # changes of Level while cut: one a minute
 PROMISED_S = 1.0
+CONNACK = b"\x20\x02"
 ROUNDS = 5
 PIECE_BYTES = 120  # of a piece of the past; a live sample of the one gauge has 29
 SOON = "from edge.telemetry import backlog\nbacklog.CLOCK_WAIT_S = 3.0"  # nobody vouches for this machine's clock
@@ -57,32 +64,47 @@ class Eye:
     """What comes out of the far end of the line."""
 
     def __init__(self) -> None:
-        self.connected_ns = 0
         self.pieces = 0  # of the backlog
+        self.reports: dict[bytes, bytes] = {}  # SHA-256 → the node's own words
 
     def __call__(self, program: str, packet: Packet) -> None:
-        if program != NODE:
+        if program != NODE or not packet.up:
             return
-        if packet.kind == "CONNACK" and packet.client != NODE:  # the alarm lane's client has a name of its own
-            self.connected_ns = now_ns()
-        elif "DDATA" in packet.topic and len(packet.payload) >= PIECE_BYTES:
+        if "DDATA" in packet.topic and len(packet.payload) >= PIECE_BYTES:
             self.pieces += 1
+        elif packet.topic.endswith("/report"):
+            self.reports[hashlib.sha256(packet.payload).digest()] = packet.payload
 
 
-def raised(world: World, level: int, after_ns: int) -> int:
-    """When a raise to this Level, judged after this instant, came out of the line; 0: not yet."""
+class Found(NamedTuple):
+    """One alarm: for how long the line was taken until it was out, and how long that took here (from the register)."""
+
+    line_s: float
+    clock_s: float
+
+
+def raised(world: World, level: int, after_ns: int) -> Happening | None:
+    """The first raise to this Level, judged after this instant, that came out of the line."""
 
     def fits(event: Happening) -> bool:
         rise = raise_of(event)
         return event.key.node == NODE and rise is not None and rise[1] == level and event.monotonic_ns > after_ns
 
-    return min((told.at_ns for told in world.seen.told.values() if fits(told.event)), default=0)
+    fitting = [told for told in world.seen.told.values() if fits(told.event)]
+    return min(fitting, key=lambda told: told.at_ns).event if fitting else None
 
 
-async def measure(world: World, line: Narrow, eye: Eye) -> tuple[float, list[float]]:
-    """Seconds from the CONNACK, and from the register while the backlog drains."""
+def found(wire: Wire, eye: Eye, event: Happening, since_ns: int, clock_ns: int) -> Found:
+    wire.read()
+    out_ns = wire.out_ns(eye.reports[event.digest])
+    assert out_ns > since_ns, "an alarm that the capture has not seen"
+    return Found(wire.line_s(since_ns, out_ns, BITS_PER_S), (out_ns - clock_ns) / NS)
+
+
+async def measure(world: World, line: Narrow, wire: Wire) -> tuple[Found, list[Found]]:
+    """From the CONNACK, and from the judgement while the backlog drains."""
     await world.start()
-    world.listeners.append(eye)
+    world.listeners.append(eye := Eye())
     world.hold(NODE)
     await world.programs[NODE].stop()
     assert fill(world.site.data(NODE) / "backlog") == BACKLOG_S * POINTS
@@ -94,11 +116,15 @@ async def measure(world: World, line: Narrow, eye: Eye) -> tuple[float, list[flo
     began_ns = now_ns()
     world.set_water(NODE, site.PEAKS_M[3])
     await asyncio.sleep(2.0)
-    eye.connected_ns = 0
     line.shape(BITS_PER_S)
     line.mend()
-    await world.until("an alarm after the cut", lambda: raised(world, 3, began_ns) > 0, 90)
-    first_s = (raised(world, 3, began_ns) - eye.connected_ns) / NS
+    await world.until("an alarm after the cut", lambda: raised(world, 3, began_ns) is not None, 90)
+    event = raised(world, 3, began_ns)
+    assert event is not None
+    wire.read()
+    out_ns = wire.out_ns(eye.reports[event.digest])
+    connected_ns = max(at_ns for at_ns in wire.answers(alarm_client(NODE).encode(), CONNACK) if at_ns < out_ns)
+    first = found(wire, eye, event, connected_ns, connected_ns)
     later = []
     for _ in range(ROUNDS):
         world.set_water(NODE, site.LOW_M)
@@ -107,9 +133,11 @@ async def measure(world: World, line: Narrow, eye: Eye) -> tuple[float, list[flo
         await world.until("a draining backlog", lambda before=before: eye.pieces > before + 2, 60)
         at_ns = now_ns()
         world.set_water(NODE, site.PEAKS_M[1])
-        await world.until("the next alarm", lambda at_ns=at_ns: raised(world, 1, at_ns) > 0, 60)
-        later.append((raised(world, 1, at_ns) - at_ns) / NS)
-    return first_s, later
+        await world.until("the next alarm", lambda at_ns=at_ns: raised(world, 1, at_ns) is not None, 60)
+        event = raised(world, 1, at_ns)
+        assert event is not None
+        later.append(found(wire, eye, event, event.monotonic_ns, at_ns))
+    return first, later
 
 
 def test_a_new_alarm_overtakes_ten_minutes_of_backlog(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -117,16 +145,20 @@ def test_a_new_alarm_overtakes_ten_minutes_of_backlog(tmp_path: Path, tmp_path_f
         pytest.skip(why)
     sockets = tmp_path_factory.mktemp("s")
 
-    async def main(line: Narrow) -> tuple[float, list[float]]:
+    async def main(line: Narrow, wire: Wire) -> tuple[Found, list[Found]]:
         world = World("slow", tmp_path, sockets, narrow={NODE: line}, preambles={NODE: SOON})
         try:
-            return await measure(world, line, Eye())
+            return await measure(world, line, wire)
         finally:
             await world.stop()
 
-    with Narrow() as line:
-        first_s, later = asyncio.run(main(line))
-    told = f"{first_s:.2f} s after the CONNACK; then {', '.join(f'{one:.2f}' for one in later)} s after the register"
+    with Narrow() as line, Wire(line.near) as wire:
+        first, later = asyncio.run(main(line, wire))
+    told = (
+        f"an alarm of the cut: {first.line_s:.2f} s of line, {first.clock_s:.2f} s after the CONNACK; "
+        f"new ones: {', '.join(f'{one.line_s:.2f}' for one in later)} s of line, "
+        f"{', '.join(f'{one.clock_s:.2f}' for one in later)} s after the register"
+    )
     print(told)
-    assert first_s <= PROMISED_S, told
-    assert statistics.median(later) <= PROMISED_S + site.PERIOD_S, told  # the node's poll is in it
+    assert first.line_s <= PROMISED_S, told
+    assert statistics.median(one.line_s for one in later) <= PROMISED_S, told

@@ -28,6 +28,7 @@ class Narrow:
     def __init__(self) -> None:
         number = os.getpid() % 4000
         self.name = f"bf{number}"
+        self.near = f"{self.name}n"  # the device at our end
         high, low = 64 + number // 250, number % 250
         self.host, self._inside = f"10.{high}.{low}.1", f"10.{high}.{low}.2"
 
@@ -47,7 +48,7 @@ class Narrow:
 
     def __enter__(self) -> Self:
         self._ip("netns", "add", self.name)
-        near, far = f"{self.name}n", f"{self.name}ni"
+        near, far = self.near, f"{self.name}ni"
         self._ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", self.name)
         self._ip("addr", "add", f"{self.host}/24", "dev", near)
         self._ip("-n", self.name, "addr", "add", f"{self._inside}/24", "dev", far)
@@ -65,15 +66,15 @@ class Narrow:
     def shape(self, bits_per_s: int) -> None:
         """Both ways, from now on."""
         rate = ["root", "tbf", "rate", f"{bits_per_s}bit", "burst", str(BURST), "limit", str(QUEUE)]
-        _run("tc", "qdisc", "replace", "dev", f"{self.name}n", *rate)
+        _run("tc", "qdisc", "replace", "dev", self.near, *rate)
         _run("ip", "netns", "exec", self.name, "tc", "qdisc", "replace", "dev", f"{self.name}ni", *rate)
 
     def cut(self) -> None:
         """Nothing passes, and nobody is told."""
-        self._ip("link", "set", f"{self.name}n", "down")
+        self._ip("link", "set", self.near, "down")
 
     def mend(self) -> None:
-        self._ip("link", "set", f"{self.name}n", "up")
+        self._ip("link", "set", self.near, "up")
 
     def listen(self) -> socket.socket:
         """A listening socket on the loopback of the inside."""

@@ -81,3 +81,25 @@ async def test_a_broker_that_closes_before_it_answers_has_refused():
         async with asyncio.timeout(30), connector.connect("n1"):
             pass
     server.close()
+
+
+@pytest.mark.parametrize("call", ["publish", "settled", "subscribe"])
+async def test_a_cancellation_that_comes_with_the_answer_is_heeded(broker, call):
+    async with connector(broker).connect("ending") as link:
+        paho = link._client._client
+        work = {
+            "publish": lambda: link.publish("t", b"x", qos=1),
+            "settled": lambda: link.settled("t"),
+            "subscribe": lambda: link.subscribe(("t", 1)),
+        }
+        name = {"publish": "on_publish", "settled": "on_unsubscribe", "subscribe": "on_subscribe"}[call]
+        told = getattr(paho, name)
+
+        def answered(*rest):
+            told(*rest)
+            task.cancel()
+
+        setattr(paho, name, answered)
+        task = asyncio.create_task(work[call]())
+        with pytest.raises(asyncio.CancelledError):
+            await task
