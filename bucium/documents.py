@@ -111,7 +111,7 @@ def check_in_place(path: Path, document: Document) -> bool:
 
 
 def doubts(path: Path, document: Document, settings: Settings, *, whole: bool) -> list[str]:
-    """What is allowed and hardly meant: in a plan; in a node's wiring beside the plan that is in its place."""
+    """What is allowed and hardly meant: in a plan; in a node or a controller beside the plan that is in its place."""
     if document.kind == "plan":
         from lanes.plan import Plan
         from lanes.plan_doubts import doubts as of_plan
@@ -122,4 +122,7 @@ def doubts(path: Path, document: Document, settings: Settings, *, whole: bool) -
         app: Any = import_module("edge.app")
         service: Any = import_module("edge.config")
         return list(app.doubts(service.ready(service.load(path)), SystemClock()))
+    if document.kind == "controller" and whole:
+        control: Any = import_module("controller.config")
+        return list(control.doubts(control.ready(control.load(path))))
     return []

@@ -191,6 +191,7 @@ class _Controller:
             sender=config.cap.sender,
             duty=ready.duty,
             others=others,
+            refuse=self._refusals.count,
         )
         self._exchange = Exchange(ready, self._room, self._upkeep.heeding, self._refusals, channels, others=others)
         self._dispatcher = Dispatcher(

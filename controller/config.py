@@ -21,7 +21,8 @@ from lanes.settings import Settings
 
 from . import duty
 from .dispatch.capsign import Signer, read_signer
-from .dispatch.settings import CALLING, CapSettings, ChannelSettings
+from .dispatch.dc09 import doubts as dc09
+from .dispatch.settings import CALLING, CapSettings, ChannelSettings, Dc09Settings
 from .duty import NOBODY, Duty
 from .history.history import HistorySettings
 from .inbound.settings import SourceSettings
@@ -181,6 +182,13 @@ def _duty(local: Local) -> Duty:
     found = duty.read(local.at(path))
     duty.check(found, calling, channels, str(local.at(path)))
     return found
+
+
+def doubts(ready: Ready) -> Iterable[str]:
+    """What is allowed and hardly meant, one sentence each."""
+    for channel in ready.local.config.dispatch:
+        if isinstance(channel, Dc09Settings):
+            yield from dc09.doubts(channel, ready.signed.plan)
 
 
 def _signer(local: Local) -> Signer | None:

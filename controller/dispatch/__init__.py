@@ -10,7 +10,7 @@ A message leaves the outbox only when its channel has answered for it. It keeps 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,14 @@ class Channel(Protocol):
         """One attempt, within the channel's own deadline."""
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Supervised(Protocol):
+    """A channel that sees silence by itself, when there is nothing to tell."""
+
+    async def supervise(self, trouble: "TroubleSink") -> None:
+        """Ask whether the receiver is there, until cancelled."""
 
 
 class Outcome(StrEnum):

@@ -9,6 +9,7 @@ from lanes.store import Runner
 from ..duty import NOBODY, Duty
 from . import Channel
 from .cappush import CapPush
+from .dc09.channel import Dc09
 from .feed import Feed
 from .files import Files
 from .mail import Mail
@@ -18,6 +19,7 @@ from .settings import (
     AtomSettings,
     CapPushSettings,
     ChannelSettings,
+    Dc09Settings,
     FilesSettings,
     MailSettings,
     WebhookSettings,
@@ -34,11 +36,13 @@ def channels_of(
     sender: str,
     duty: Duty = NOBODY,
     others: Callable[[str], Runner] | None = None,
+    refuse: Callable[[str, str], object] = lambda why, where: None,
 ) -> tuple[Channel, ...]:
     """One channel for each `[[dispatch]]`; ConfigError when two share a name, or a secret or folder cannot be used.
 
     `data`: the folder for what a channel must keep; `sender`: who speaks, as CAP says it; `duty`: where people are reached;
-    `others` makes runners for channels that block (None: `runner`).
+    `others` makes runners for channels that block (None: `runner`); `refuse` counts, by reason, what came back from a receiver
+    and does not count.
     """
     names = [each.name for each in settings]
     twice = {name for name in names if names.count(name) > 1}
@@ -59,5 +63,7 @@ def channels_of(
                 return Messenger(each, duty, others(f"apprise-{each.name}") if others else runner)
             case FilesSettings():
                 return Files(each, runner)
+            case Dc09Settings():
+                return Dc09(each, clock, refuse)
 
     return tuple(channel_of(each) for each in settings)

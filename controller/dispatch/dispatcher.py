@@ -14,7 +14,7 @@ from typing import Final
 from cython_ext import Clock
 from lanes.store import Runner
 
-from . import Channel, Delivery, Outcome, ReceiptSink, TroubleSink
+from . import Channel, Delivery, Outcome, ReceiptSink, Supervised, TroubleSink
 from .cap import Author
 from .courier import Courier, Entropy
 from .keeping import Keeping
@@ -118,6 +118,8 @@ class Dispatcher:
                 group.create_task(self._tend())
                 for courier in self._couriers.values():
                     group.create_task(courier.run())
+                    if isinstance(courier.channel, Supervised):
+                        group.create_task(courier.channel.supervise(self._trouble))
                 for stand_in in self._stand_ins:
                     group.create_task(stand_in.run())
         finally:

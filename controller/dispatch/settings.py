@@ -234,8 +234,103 @@ class AppriseSettings(Settings):
         return False
 
 
+def _hex(low: int, high: int) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(f"[0-9A-Fa-f]{{{low},{high}}}", text):
+            raise ValueError(
+                f"must be {low} to {high} hex digits in quotation marks, as the receiving centre gave them"
+            )
+        return text.upper()
+
+    return AfterValidator(check)
+
+
+Host = Annotated[str, Field(min_length=1, max_length=253)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Transport = Literal["tcp", "udp"]
+
+
+class SecondSettings(Settings):
+    """`second` of a dc09 channel: the other way to the same centre."""
+
+    host: Host = Field(description="the second receiver; best over another line")
+    port: Port = Field(description="its port")
+    transport: Transport = Field("tcp", description="how it is reached")
+    poll_s: float = Field(
+        900.0, ge=5, le=90_000, description="supervision while the first answers; after that as often as the first"
+    )
+
+
+class Dc09Settings(Settings):
+    """Tells an alarm receiving centre by SIA DC-09."""
+
+    kind: Literal["dc09"] = Field(description="tells an alarm receiving centre by SIA DC-09")
+    name: Id = Field(description="how logs, receipts and troubles call this channel")
+    host: Host = Field(description="the centre's receiver")
+    port: Port = Field(description="its port, by agreement with the centre")
+    transport: Transport = Field("tcp", description="how it is reached")
+    protocol: Literal["SIA-DCS", "ADM-CID"] = Field(
+        "SIA-DCS", description="SIA-DCS: two letters and text; ADM-CID: Contact ID, three digits"
+    )
+    flood_cid: Annotated[str, Field(pattern=r"^1\d\d$")] = Field(
+        "154", description="Contact ID of a flood: 154, water leakage; 113, water flow, at a centre that knows no 154"
+    )
+    account: Annotated[str, _hex(3, 16)] = Field(description="our account at the centre, 3 to 16 hex digits")
+    prefix: Annotated[str, _hex(1, 6)] = Field("0", description="the account prefix (L), 1 to 6 hex digits")
+    receiver: Annotated[str, _hex(1, 6)] = Field("0", description="the receiver number (R), always sent")
+    key: Path | None = Field(None, description="file of mode 0600 with the AES key; without it nothing is encrypted")
+    key_form: Literal["hex", "text"] = Field(
+        "hex", description="hex: 32, 48 or 64 digits; text: 16, 24 or 32 characters that are the key themselves"
+    )
+    answer_s: float = Field(5.0, gt=0, le=60, description="how long one answer may take")
+    tries: int = Field(3, ge=1, le=10, description="sendings without an answer before a receiver counts as silent")
+    poll_s: float = Field(
+        60.0, ge=5, le=90_000, description="supervision: a NULL message after so long without any other"
+    )
+    second: SecondSettings | None = Field(None, description="another receiver of the same centre")
+    areas: dict[Id, Annotated[int, Field(ge=1, le=99)]] = Field(
+        default_factory=dict, description="zone = its area number at the centre, 1 to 99; a zone without one is area 0"
+    )
+    sirens: dict[Id, Annotated[int, Field(ge=1, le=999)]] = Field(
+        default_factory=dict, description="siren = its point number, 1 to 999; a siren without one is point 0"
+    )
+    language: Language = Field("en", description="of the text, where the zone has it")
+    charset: Literal["ascii", "utf-8"] = Field(
+        "ascii", description="of the text: ascii (without accents, Cyrillic in Latin letters) is read by every receiver"
+    )
+    insecure: bool = Field(
+        False, description="true: allow no key beyond this machine; anyone on the way can then forge"
+    )
+    fallback: Id | None = Field(
+        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
+    )
+    standby: bool = Field(
+        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
+    )
+
+    @property
+    def carries_cap(self) -> bool:
+        return False
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        hosts = (self.host, self.second.host) if self.second else (self.host,)
+        if self.key is None and not self.insecure and not all(loopback(host) for host in hosts):
+            raise ValueError(f"channel {self.name!r}: give it a key, or say insecure = true")
+        if self.second and (self.second.host, self.second.port) == (self.host, self.port):
+            raise ValueError(f"channel {self.name!r}: second is the first again; a second way leads elsewhere")
+        for what, numbers in (("areas", self.areas), ("sirens", self.sirens)):
+            shared = [number for number in numbers.values() if list(numbers.values()).count(number) > 1]
+            if shared:
+                both = ", ".join(name for name, number in numbers.items() if number == shared[0])
+                raise ValueError(
+                    f"channel {self.name!r}: {what}: {both} have one number, {shared[0]}; give each its own"
+                )
+        return self
+
+
 ChannelSettings = Annotated[
-    WebhookSettings | FilesSettings | CapPushSettings | AtomSettings | MailSettings | AppriseSettings,
+    WebhookSettings | FilesSettings | CapPushSettings | AtomSettings | MailSettings | AppriseSettings | Dc09Settings,
     Field(discriminator="kind"),
 ]
 CALLING: Final = frozenset({"mail", "apprise"})  # kinds that can call a person

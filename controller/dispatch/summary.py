@@ -4,6 +4,8 @@ import json
 from math import isfinite
 from typing import Any, Final
 
+from lanes.plan import Zone
+
 from ..alarm.changes import AlarmChange, Reading
 from ..texts import Language
 from .cap import Author, Place, time_of
@@ -28,7 +30,13 @@ def summarise(author: Author, change: AlarmChange, place: Place, words: dict[Lan
         "alarm": str(change.alarm_id),
         "aliases": [str(alias) for alias in change.aliases],
         "incident": change.alarm_id.incident.hex(),
-        "zone": {"id": zone.id, "name": dict(zone.name), "timezone": zone.timezone, "geocodes": dict(zone.geocodes)},
+        "zone": {
+            "id": zone.id,
+            "name": dict(zone.name),
+            "timezone": zone.timezone,
+            "geocodes": dict(zone.geocodes),
+            "position": _position(zone),
+        },
         "hazard": change.hazard.name.lower(),
         "level": int(change.level),
         "was": int(change.was),
@@ -41,6 +49,16 @@ def summarise(author: Author, change: AlarmChange, place: Place, words: dict[Lan
         "texts": {language: _words(written) for language, written in words.items()},
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _position(zone: Zone) -> list[float] | None:
+    """Latitude and longitude of its middle: the circle's, or the mean of the polygon's corners."""
+    if zone.circle is not None:
+        return [zone.circle[0], zone.circle[1]]
+    corners = zone.polygon[:-1]
+    if not corners:
+        return None
+    return [round(sum(corner[axis] for corner in corners) / len(corners), 6) for axis in (0, 1)]
 
 
 def _words(written: Writing) -> dict[str, str]:
