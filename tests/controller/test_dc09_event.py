@@ -4,7 +4,8 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pysiaalarm import SIAAccount, SIAEvent
 from siadc09 import dc03, dc05
@@ -26,6 +27,7 @@ from tests.kit.arc_messages import drill, messages, notice, settings, stuck
 from tests.kit.clock import START_WALL_US
 from tests.kit.telling import DEMO, change, reading
 
+PATIENT = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOW_US = START_WALL_US + 1_000_000
 WHOLE = settings()
 CID = settings(protocol="ADM-CID")
@@ -172,6 +174,7 @@ def test_no_account_is_ever_taken_out_of_service() -> None:
 # Numbers, text, place.
 
 
+@PATIENT
 @given(st.integers(1, 1 << 40))
 def test_the_sequence_number_is_the_message_s_own_from_1_to_9999(number: int) -> None:
     assert 1 <= sequence_of(number) <= 9999
@@ -240,6 +243,7 @@ def test_any_text_fits_the_frame_that_the_smallest_receiver_reads(
             assert len(block) <= 63
 
 
+@PATIENT
 @given(st.text(max_size=300), st.integers(1, 90), st.sampled_from(["ascii", "utf-8"]))
 def test_a_field_never_ends_early(text: str, most: int, charset: str) -> None:
     data = field(text, most, charset)  # type: ignore[arg-type]

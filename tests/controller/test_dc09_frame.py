@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pysiaalarm import SIAAccount, SIAEvent
 from siadc09 import account as their_account
@@ -32,6 +32,7 @@ GOLDEN = [
     (b'\n251F0012"DUH"0001L0#1234[]\r', Frame("DUH", 1, "1234", "0", None)),
 ]
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 HEX = st.text("0123456789ABCDEF", min_size=1, max_size=6)
 FIELD = st.binary(max_size=60).map(lambda data: data.translate(None, b"[]|\r\n"))
 FRAMES = st.builds(
@@ -54,6 +55,7 @@ def test_golden_frames_both_ways(raw: bytes, said: Frame) -> None:
     assert decode(raw) == said
 
 
+@PATIENT
 @given(FRAMES, KEYS)
 def test_what_is_written_is_read(said: Frame, key: bytes | None) -> None:
     raw = encode(said, key)
@@ -64,6 +66,7 @@ def test_what_is_written_is_read(said: Frame, key: bytes | None) -> None:
     ]
 
 
+@PATIENT
 @given(FRAMES, KEYS)
 def test_siadc09_reads_what_we_write(said: Frame, key: bytes | None) -> None:
     theirs = siadc09.parse_frame(encode(said, key), key)
@@ -77,6 +80,7 @@ def test_siadc09_reads_what_we_write(said: Frame, key: bytes | None) -> None:
         assert theirs.pack_xdata() == b"".join(b"[" + each + b"]" for each in said.extended)
 
 
+@PATIENT
 @given(
     st.sampled_from(["AckMessage", "NullMessage"]),
     st.integers(0x100, 0xFFFF_FFFF_FFFF_FFFF),
@@ -213,6 +217,7 @@ def test_a_crc_of_two_raw_bytes_is_borne() -> None:
         decode(b"\n\x00\x00" + raw[3:])
 
 
+@PATIENT
 @given(FRAMES, KEYS, st.data())
 def test_a_frame_with_any_bit_turned_is_refused_or_says_the_same(
     said: Frame, key: bytes | None, draw: st.DataObject
@@ -228,6 +233,7 @@ def test_a_frame_with_any_bit_turned_is_refused_or_says_the_same(
     assert (got.token, got.sequence, got.account, got.data) == (said.token, said.sequence, said.account, said.data)
 
 
+@PATIENT
 @given(st.binary(max_size=300) | st.binary(max_size=200).map(lambda tail: b'\n41830027"NULL"' + tail), KEYS)
 def test_no_bytes_do_harm(raw: bytes, key: bytes | None) -> None:
     for data in (raw, framed(raw), framed(b'"ACK"0001L0#1234[' + raw)):
@@ -244,6 +250,7 @@ def test_no_bytes_do_harm(raw: bytes, key: bytes | None) -> None:
         assert len(buffer) <= len(data)
 
 
+@PATIENT
 @given(st.lists(FRAMES, min_size=1, max_size=4), st.lists(st.integers(1, 40), min_size=1, max_size=30))
 def test_frames_come_whole_out_of_a_stream_in_any_pieces(frames: list[Frame], sizes: list[int]) -> None:
     stream = b"".join(encode(each) + b"noise" for each in frames)
