@@ -18,7 +18,8 @@ def test_the_example_is_valid_and_its_paths_are_beside_it() -> None:
     assert local.config.broker.ca == EXAMPLE.parent / "tls/ca.crt"
     assert local.config.history is not None
     assert local.config.history.token_file == EXAMPLE.parent / "keys/history.token"
-    assert [channel.name for channel in local.config.dispatch] == ["other-bank", "files", "iasi", "atom", "arc"]
+    names = ["other-bank", "files", "iasi", "mail", "sms", "atom", "arc"]
+    assert [channel.name for channel in local.config.dispatch] == names
 
 
 def test_the_example_shows_every_section_and_key_of_ours() -> None:
