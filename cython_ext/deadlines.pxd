@@ -38,7 +38,7 @@ cdef inline void fire_levels(Core* core, uint32_t i, int64_t at_ns) noexcept nog
 
 
 cdef inline void fire_point(Core* core, uint32_t i, int64_t at_ns, int64_t now_ns) noexcept nogil:
-    """Everything of one point that is due at `at_ns`, in this order."""
+    """Everything of one point that is due by `at_ns`, in this order."""
     cdef Warm* warm = &core.warm[i]
     cdef const Rule* rule = &core.rules[warm.rule]
     cdef uint32_t before = warm.trouble & T_FAILED
@@ -46,6 +46,7 @@ cdef inline void fire_point(Core* core, uint32_t i, int64_t at_ns, int64_t now_n
     cdef double last = core.hot[i].last
     if rule.stale_ns and not warm.trouble & T_STALE and heard_ns(core, i) + rule.stale_ns <= at_ns:
         core.counts[C_STALE] += 1
+        warm.qc = 4  # QARTOD's gap test
         warm.pending &= <uint8_t> ~warm.active  # what is not seen does not clear
         set_trouble(core, i, warm.trouble | T_STALE, at_ns, last, R_TIME)
     if warm.pending:
@@ -112,7 +113,12 @@ cdef inline int64_t bound(const Core* core) noexcept nogil:
 
 
 cdef inline void fire(Core* core, int64_t now_ns) noexcept nogil:
-    """Everything due up to now, in order of (deadline, index)."""
+    """Everything due up to now happens, at its time."""
+    fire_since(core, now_ns, 0)
+
+
+cdef inline void fire_since(Core* core, int64_t now_ns, int64_t since_ns) noexcept nogil:
+    """Everything due up to now, in order of (deadline, index); what was due before `since_ns` happens then."""
     cdef int64_t when
     cdef uint32_t index, slot = 0
     cdef uint64_t tick = 0
@@ -126,6 +132,7 @@ cdef inline void fire(Core* core, int64_t now_ns) noexcept nogil:
         core.nodes[index].place = NOWHERE
         when = due(core, index)
         if when <= core.nodes[index].due_ns:
+            when = max(when, since_ns)
             if index < core.points:
                 fire_point(core, index, when, now_ns)
             else:

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 
 from cython_ext.state cimport (
     F_LEAPT, S_BLIND, S_FAULTS, S_KNOWN, S_MISSING, S_TEST, SLOTS, T_DEVICE, T_FLAT, T_MISSING, T_NOT_A_NUMBER,
-    T_OPERATOR_SPAN, T_RATE, T_SENSOR_SPAN, T_SPIKE, T_TEST, UNSET, W_DRIFT,
+    T_OPERATOR_SPAN, T_RATE, T_SENSOR_SPAN, T_SPIKE, T_TEST, UNSET, W_DRIFT, W_RATE,
     Extra, Hot, Rule, Warm,
 )
 
@@ -183,3 +183,18 @@ cdef inline bint drift(const Rule* rule, Extra* extra, int64_t at_ns, double val
 cdef inline bint used_up(const Rule* rule, const Extra* extra, bint dirty) noexcept nogil:
     """Whether the compensation is spent; said until a tenth of it is free again."""
     return fabs(extra.baseline - rule.drift_clean) >= rule.drift_total * (0.9 if dirty else 1.0)
+
+
+cdef inline double rewindow(const Rule* rule, Extra* extra) noexcept nogil:
+    """Windows filled under another rule: the baseline within this one's bounds, and the robust rate as it is seen now."""
+    extra.calm = 0  # it was counted against the earlier rates
+    if rule.wants & W_DRIFT:
+        if extra.drift_ns == UNSET:  # nothing was compensated before
+            extra.baseline = rule.drift_clean
+        elif extra.baseline > rule.drift_clean + rule.drift_total:
+            extra.baseline = rule.drift_clean + rule.drift_total
+        elif extra.baseline < rule.drift_clean - rule.drift_total:
+            extra.baseline = rule.drift_clean - rule.drift_total
+    if rule.wants & W_RATE and rule.robust and rule.rated:
+        return window_rate(rule, extra)
+    return NAN

@@ -1,11 +1,10 @@
 """The panel as C sees it. Python's view is panel.pyi; the theory is README.md.
 
-For a decoder that has no packed batch (wire.pyx), per message and with or without the GIL:
+For a decoder (wire_feed.pyx), per message:
 
-    panel._begin(now_ns)                              # once: nothing is judged later than now
-    panel._sample(point, at_ns, value, status)        # each metric; at_ns on the panel's monotonic clock
-    panel._feed(records, n)                           # or many at once: packed records of 24 bytes (state.Record)
-    transitions = panel._collect()                    # with the GIL; a list, nearly always empty
+    panel._begin(now_ns)           # nothing is judged later than now; ValueError when that is no time
+    panel._feed(records, n)        # packed records of 24 bytes (state.Record), with or without the GIL
+    told = panel._collect()        # the transitions; a list, nearly always empty
 """
 
 cimport cython
@@ -21,8 +20,7 @@ cdef class Panel:
     cdef int64_t now_ns
     cdef object config
     cdef bytes _digest
-    cdef void _begin(self, int64_t now_ns) noexcept nogil
-    cdef void _sample(self, uint32_t point, int64_t at_ns, double value, uint16_t status) noexcept nogil
+    cdef int _begin(self, int64_t now_ns) except -1
     cdef void _feed(self, const char* records, Py_ssize_t n) noexcept nogil
     cdef list _collect(self)
     cdef _transition(self, const Event* event)

@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
 from cython_ext.block cimport make, release
-from cython_ext.deadlines cimport exact_next, fire
+from cython_ext.deadlines cimport exact_next, fire, fire_since
 from cython_ext.due cimport due
 from cython_ext.filters cimport delta_rate, robust_rate
 from cython_ext.judge cimport drop_level, sample
@@ -31,12 +31,16 @@ from cython_ext.model import Cause, Level, QcFlag, Reason, Transition, Trouble
 cdef extern from *:
     """
     #define bucium_prefetch(address) __builtin_prefetch((address), 1, 3)
+    #define bucium_likely(condition) __builtin_expect(!!(condition), 1)
+    #define BUCIUM_LATEST (UINT64_C(1) << 60)
     """
+    const uint64_t LATEST "BUCIUM_LATEST"
     void bucium_prefetch(const void* address) noexcept nogil
+    bint bucium_likely(bint condition) noexcept nogil
 
 RECORD = struct.Struct("<qdIHH")
 RECORD_SIZE = RECORD.size
-LATEST_NS = 1 << 60  # 36 years of a monotonic clock: later is not a time
+LATEST_NS = LATEST  # 36 years of a monotonic clock: later is not a time
 
 cdef enum:
     AHEAD = 12  # records between a prefetch and its use: about one memory latency
@@ -83,45 +87,56 @@ cdef inline uint64_t whose_at(const char* record) noexcept nogil:
 cdef inline void run(Core* core, const char* record, Py_ssize_t n, int64_t now_ns) noexcept nogil:
     """Judge `n` records. One that lies in its point's quiet band only becomes history; any other is judged the exact way."""
     cdef const char* end = record + n * RECORD_BYTES
-    cdef uint64_t exact
-    if core.plain:
-        exact = plain(core, record, end, now_ns)
-    else:
-        exact = full(core, record, end, now_ns)
+    cdef const char* last = end - AHEAD * RECORD_BYTES  # from here on nothing is left to fetch ahead
+    cdef uint64_t exact = 0
+    if n > AHEAD:
+        exact = sweep(core, record, last, AHEAD * RECORD_BYTES, now_ns)
+        record = last
+    exact += sweep(core, record, end, 0, now_ns)
     core.counts[C_SAMPLES] += <uint64_t> n - exact
     core.counts[C_QUIET] += <uint64_t> n - exact
 
 
-cdef inline void look_ahead(const Hot* hots, const char* record, const char* end) noexcept nogil:
-    """Fetch the line that a record to come will need. A point that does not exist is a harmless address."""
-    cdef const char* coming = record + AHEAD * RECORD_BYTES if end - record > AHEAD * RECORD_BYTES else record
-    bucium_prefetch(<const void*> (<uintptr_t> hots + <uintptr_t> <uint32_t> whose_at(coming) * sizeof(Hot)))
+cdef inline uint64_t sweep(Core* core, const char* record, const char* end, Py_ssize_t ahead, int64_t now_ns) noexcept nogil:
+    """Judge the records up to `end`; how many of them the exact way."""
+    return plain(core, record, end, ahead, now_ns) if core.plain else full(core, record, end, ahead, now_ns)
 
 
-cdef inline void exactly(Core* core, const char* record, int64_t now_ns) noexcept nogil:
+cdef inline void fetch(const Hot* hots, const char* record) noexcept nogil:
+    """Ask for the line that a record to come will need. A point that does not exist is a harmless address."""
+    bucium_prefetch(<const void*> (<uintptr_t> hots + <uintptr_t> <uint32_t> whose_at(record) * sizeof(Hot)))
+
+
+cdef inline bint in_band(const Hot* hot, int64_t at_ns, double value, int64_t limit) noexcept nogil:
+    """Later than the last and before every deadline, within the band and its time."""
+    cdef float rough = <float> value  # rounding keeps order, so what is inside the band in single precision is inside it
+    return (
+        at_ns > hot.last_ns and at_ns < limit and at_ns < <int64_t> hot.quiet_tick << QUIET_BITS
+        and rough > hot.low and rough < hot.high
+    )
+
+
+cdef int64_t exactly(Core* core, const char* record, int64_t now_ns) noexcept nogil:
+    """Judge one record the exact way; the instant from which on records are not quiet. Kept out of the loops: they stay small."""
     cdef uint64_t whose = whose_at(record)
     sample(core, <uint32_t> whose, instant_at(record), value_at(record), <uint16_t> (whose >> 32), now_ns)
+    return min(now_ns + 1, core.next_ns)
 
 
-cdef uint64_t full(Core* core, const char* record, const char* end, int64_t now_ns) noexcept nogil:
+cdef uint64_t full(Core* core, const char* record, const char* end, Py_ssize_t ahead, int64_t now_ns) noexcept nogil:
     """How many of the records were judged the exact way."""
     cdef Hot* hot
     cdef Hot* hots = core.hot
     cdef uint64_t points = core.points, exact = 0
     cdef int64_t limit = min(now_ns + 1, core.next_ns), at_ns
     cdef double value, change
-    cdef float rough
     while record < end:
-        look_ahead(hots, record, end)
-        if whose_at(record) < points:
+        fetch(hots, record + ahead)
+        if bucium_likely(whose_at(record) < points):
             hot = &hots[whose_at(record)]
             at_ns = instant_at(record)
             value = value_at(record)
-            rough = <float> value  # rounding keeps order, so what is inside the band in single precision is inside it
-            if (
-                at_ns > hot.last_ns and at_ns < limit and (<uint64_t> at_ns >> QUIET_BITS) < hot.quiet_tick
-                and rough > hot.low and rough < hot.high
-            ):
+            if bucium_likely(in_band(hot, at_ns, value, limit)):
                 change = fabs(value - hot.last)
                 if change <= hot.spike and change <= hot.step * <double> (at_ns - hot.last_ns):
                     if fabs(value - hot.anchor) > hot.tolerance:
@@ -132,39 +147,38 @@ cdef uint64_t full(Core* core, const char* record, const char* end, int64_t now_
                     hot.last_ns = at_ns
                     record += RECORD_BYTES
                     continue
-        exactly(core, record, now_ns)
-        limit = min(now_ns + 1, core.next_ns)
+        limit = exactly(core, record, now_ns)
         exact += 1
         record += RECORD_BYTES
     return exact
 
 
-cdef uint64_t plain(Core* core, const char* record, const char* end, int64_t now_ns) noexcept nogil:
+cdef uint64_t plain(Core* core, const char* record, const char* end, Py_ssize_t ahead, int64_t now_ns) noexcept nogil:
     """The same for a panel none of whose points looks at spikes, rates of change or flat lines: x[n-1] is history enough."""
     cdef Hot* hot
     cdef Hot* hots = core.hot
     cdef uint64_t points = core.points, exact = 0
-    cdef int64_t limit = min(now_ns + 1, core.next_ns), at_ns
-    cdef float rough
+    cdef int64_t limit = min(now_ns + 1, core.next_ns)
     while record < end:
-        look_ahead(hots, record, end)
-        if whose_at(record) < points:
+        fetch(hots, record + ahead)
+        if bucium_likely(whose_at(record) < points):
             hot = &hots[whose_at(record)]
-            at_ns = instant_at(record)
-            rough = <float> value_at(record)
-            if (
-                at_ns > hot.last_ns and at_ns < limit and (<uint64_t> at_ns >> QUIET_BITS) < hot.quiet_tick
-                and rough > hot.low and rough < hot.high
-            ):
+            if bucium_likely(in_band(hot, instant_at(record), value_at(record), limit)):
                 hot.last = value_at(record)
-                hot.last_ns = at_ns
+                hot.last_ns = instant_at(record)
                 record += RECORD_BYTES
                 continue
-        exactly(core, record, now_ns)
-        limit = min(now_ns + 1, core.next_ns)
+        limit = exactly(core, record, now_ns)
         exact += 1
         record += RECORD_BYTES
     return exact
+
+
+cdef void take_over(Core* core, int64_t now_ns, bint alike) noexcept nogil:
+    """State has been loaded. What is overdue under another configuration happens now, not before that configuration was."""
+    adopt(core, now_ns, alike)
+    if not alike:
+        fire_since(core, now_ns, now_ns)
 
 
 @cython.final
@@ -186,19 +200,12 @@ cdef class Panel:
     def __dealloc__(self):
         release(self.core)
 
-    cdef void _begin(self, int64_t now_ns) noexcept nogil:
-        """What follows happened by `now_ns`."""
+    cdef int _begin(self, int64_t now_ns) except -1:
+        """What follows happened by `now_ns`. Raises ValueError when that is no time of a panel."""
+        if <uint64_t> now_ns > LATEST:
+            check_ns(now_ns)
         self.now_ns = now_ns
-
-    cdef void _sample(self, uint32_t point, int64_t at_ns, double value, uint16_t status) noexcept nogil:
-        """One sample, as `feed` judges it."""
-        cdef Record record
-        record.at_ns = at_ns
-        record.value = value
-        record.point = point
-        record.status = status
-        record.reserved = 0
-        run(self.core, <const char*> &record, 1, self.now_ns)
+        return 0
 
     cdef void _feed(self, const char* records, Py_ssize_t n) noexcept nogil:
         """Packed records, as `feed` judges them."""
@@ -280,7 +287,7 @@ cdef class Panel:
         Raises WireError ('snapshot') when the bytes are not one, and changes nothing then.
         """
         self._begin(check_ns(now_ns))
-        adopt(self.core, self.now_ns, load(self.core, self.config, self._digest, data, self.now_ns))
+        take_over(self.core, self.now_ns, load(self.core, self.config, self._digest, data, self.now_ns))
         cdef uint32_t i
         for i in range(self.core.points):
             if self.core.warm[i].level:
@@ -297,7 +304,10 @@ cdef class Panel:
         return self._collect()
 
     def reconfigure(self, config, now_ns):
-        """Run another configuration from now on. State is kept by point id; Levels that no longer exist are left."""
+        """Run another configuration from now on. State is kept by point id; Levels that no longer exist are left.
+
+        Raises ConfigError when it must not run, and changes nothing then.
+        """
         cdef Panel fresh = Panel(config, now_ns)
         cdef bytes kept
         self._begin(check_ns(now_ns))
@@ -306,7 +316,7 @@ cdef class Panel:
         kept = self.snapshot(self.now_ns)
         alike = load(fresh.core, config, fresh._digest, kept, self.now_ns)
         memcpy(fresh.core.counts, self.core.counts, sizeof(self.core.counts))
-        adopt(fresh.core, self.now_ns, alike)
+        take_over(fresh.core, self.now_ns, alike)
         self.core, fresh.core = fresh.core, self.core
         self.size, self.config, self._digest = fresh.size, fresh.config, fresh._digest
         return earlier + self._collect()

@@ -31,14 +31,22 @@ cdef inline int64_t elapsed(int64_t at_ns, int64_t now_ns):
     return UNSET if at_ns == UNSET else now_ns - at_ns
 
 
-cdef bytes save_point(const Hot* hot, const Warm* warm, int64_t now):
+cdef bytes save_point(const Hot* hot, const Warm* warm, int64_t now, bint plain):
+    cdef int64_t anchor_ns = hot.anchor_ns
+    cdef double before = hot.before, anchor = hot.anchor
+    cdef int values = warm.values
+    if plain:  # of history such a panel follows the last value alone (panel.plain), so nothing older is kept
+        before = anchor = hot.last
+        values = min(values, 1)
+        if anchor_ns != UNSET:
+            anchor_ns = hot.last_ns
     return POINT.pack(
-        elapsed(hot.last_ns, now), elapsed(hot.anchor_ns, now), hot.last, hot.before, hot.anchor,
+        elapsed(hot.last_ns, now), elapsed(anchor_ns, now), hot.last, before, anchor,
         *[elapsed(warm.since_ns[k], now) for k in range(3)], *[elapsed(warm.raised_ns[k], now) for k in range(3)],
         elapsed(warm.level_ns, now), elapsed(warm.first_ns, now),
         *[elapsed(warm.raises_ns[k], now) for k in range(3)], *[elapsed(warm.faults_ns[k], now) for k in range(3)],
         warm.rate, warm.trouble, warm.fail, warm.restated, warm.last_status, warm.level, warm.raw, warm.active, warm.pending,
-        warm.confirmed, warm.counts, warm.values, warm.qc, warm.flags, warm.noted,
+        warm.confirmed, warm.counts, values, warm.qc, warm.flags, warm.noted,
     )
 
 
@@ -57,7 +65,7 @@ cdef bytes save(Core* core, object config, bytes digest, int64_t now_ns):
     for i in range(core.points):
         id_ = config.points[i].id.encode()
         parts.append(bytes((len(id_),)) + id_)
-        parts.append(save_point(&core.hot[i], &core.warm[i], now_ns))
+        parts.append(save_point(&core.hot[i], &core.warm[i], now_ns, core.plain != 0))
         if core.warm[i].extra == NOWHERE:
             parts.append(b"\0")
         else:

@@ -267,7 +267,6 @@ cdef struct Core:
     uint32_t total  # points and groups
     uint32_t extra_count
     uint32_t plain  # no point looks at spikes, rates of change or flat lines
-    int64_t start_ns
     # the queue
     uint32_t beats
     int64_t next_ns  # nothing is due before

@@ -1,15 +1,17 @@
 # cython: cdivision=True
 """From conditions to what is told: troubles, the declared Level, EN 54-2 dependencies, chatter, votes (README.md §6–§9)."""
 
+from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport realloc
 
 from cython_ext.due cimport due
+from cython_ext.filters cimport rewindow, used_up
 from cython_ext.queue cimport arm
 from cython_ext.state cimport (
-    C_CHATTER, C_TRANSITIONS, F_CONFIRMED, F_LOWERED, LOWERED, R_DEPENDENCY, R_PLAN, R_QUALITY, R_VOTE, RAISED, T_CHATTER,
-    T_FAILED, T_FLAPPING, T_NOT_A_NUMBER, T_OPERATOR_SPAN, T_SAMPLE, T_SENSOR_SPAN, T_VOTE_DEGRADED,
-    TROUBLE_CLEARED, TROUBLE_RAISED, UNSET,
+    C_CHATTER, C_TRANSITIONS, F_CONFIRMED, F_LOWERED, LOWERED, NOWHERE, R_DEPENDENCY, R_PLAN, R_QUALITY, R_VOTE, RAISED,
+    T_CHATTER, T_DIRTY, T_FAILED, T_FLAPPING, T_NOT_A_NUMBER, T_OPERATOR_SPAN, T_SAMPLE, T_SENSOR_SPAN, T_VOTE_DEGRADED,
+    TROUBLE_CLEARED, TROUBLE_RAISED, UNSET, W_DRIFT,
     Core, Event, Group, Member, Rule, Warm,
 )
 
@@ -229,20 +231,36 @@ cdef inline void count(Core* core, uint32_t g, int64_t at_ns) noexcept nogil:
     arm(core, core.points + g, due(core, core.points + g))
 
 
+cdef inline void resettle(Core* core, uint32_t i, int64_t now_ns) noexcept nogil:
+    """A point's state under another rule: bounded as the rule says, without what it no longer has."""
+    cdef Warm* warm = &core.warm[i]
+    cdef const Rule* rule = &core.rules[warm.rule]
+    cdef uint32_t trouble = warm.trouble & ~<uint32_t> T_DIRTY
+    warm.rate = NAN
+    if warm.extra != NOWHERE:
+        warm.rate = rewindow(rule, &core.extras[warm.extra])
+        if rule.wants & W_DRIFT and used_up(rule, &core.extras[warm.extra], warm.trouble & T_DIRTY):
+            trouble |= T_DIRTY
+    if trouble != warm.trouble:
+        set_trouble(core, i, trouble, now_ns, core.hot[i].last, R_PLAN)
+    warm.pending &= rule.valued | rule.rated
+    warm.active &= rule.valued | rule.rated
+    if rule.cap == 3:
+        warm.flags &= <uint8_t> ~F_CONFIRMED
+        warm.first_ns = UNSET
+    elif warm.level > rule.cap:  # it was shown: a dependency that comes later does not take it back
+        warm.flags |= F_CONFIRMED
+        if warm.first_ns == UNSET:
+            warm.first_ns = now_ns
+    declare(core, i, now_ns, core.hot[i].last, R_PLAN)
+
+
 cdef inline void adopt(Core* core, int64_t now_ns, bint alike) noexcept nogil:
     """State has come from elsewhere: arm deadlines and, unless the configuration is alike, leave Levels it does not have."""
     cdef uint32_t i
-    cdef Warm* warm
-    cdef const Rule* rule
-    cdef uint8_t exists
     for i in range(core.points):
-        warm = &core.warm[i]
-        rule = &core.rules[warm.rule]
         if not alike:
-            exists = rule.valued | rule.rated
-            warm.pending &= exists
-            warm.active &= exists
-            declare(core, i, now_ns, core.hot[i].last, R_PLAN)
+            resettle(core, i, now_ns)
         core.hot[i].quiet_tick = 0
         arm(core, i, due(core, i))
     for i in range(core.points, core.total):

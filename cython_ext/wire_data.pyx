@@ -46,6 +46,8 @@ from .varint cimport (
     read_varint,
 )
 
+cdef int64_t LATEST_NS = <int64_t> 1 << 60  # as the Panel's
+
 cdef enum:
     MISSING = 1  # model.Status; held together by test_wire_data
     DEVICE_FAULT = 8
@@ -338,8 +340,12 @@ def decode_data(bytes data not None, AliasTable table not None, int64_t received
     """The payload's samples of judged points as packed records ('<qdIHH'), in the payload's order.
 
     Raises WireError: 'alias' for a metric that is not in the birth, and any other code of `faults.FAULTS`.
+    ValueError when `received_ns` is not a time of a panel, 0 to 2**60.
     """
-    cdef int count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), received_ns)
+    cdef int count
+    if not 0 <= received_ns <= LATEST_NS:
+        raise ValueError(f"received_ns is {received_ns}: monotonic nanoseconds from 0 to 2**60")
+    count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), received_ns)
     if count < 0:
         raise refuse(count)
     return PyBytes_FromStringAndSize(<const char*>table.records, count * <Py_ssize_t>sizeof(Record))

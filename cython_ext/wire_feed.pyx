@@ -13,14 +13,12 @@ from .faults import refuse
 def feed_wire(Panel panel not None, bytes data not None, AliasTable table not None, int64_t now_ns):
     """Judge the payload's samples, received at `now_ns` on the Panel's clock; the transitions, nearly always none.
 
-    Raises WireError as `decode_data`, and then nothing of the payload is judged.
+    Raises WireError as `decode_data`, ValueError for a `now_ns` that is no time; then nothing of the payload is judged.
     """
-    cdef int count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), now_ns), i
+    cdef int count
+    panel._begin(now_ns)
+    count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), now_ns)
     if count < 0:
         raise refuse(count)
-    panel._begin(now_ns)
-    for i in range(count):
-        panel._sample(
-            table.records[i].point, table.records[i].at_ns, table.records[i].value, table.records[i].status
-        )
+    panel._feed(<const char*>table.records, count)
     return panel._collect()

@@ -1,6 +1,9 @@
 """The bench runs, on small sizes, and says what it promises to say. No figure is asserted: figures are for a quiet machine."""
 
 import json
+import sys
+from math import nan
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +12,9 @@ from bucium.bench import core
 
 def test_the_bench_has_its_keys(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "BATCH", 4_000)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry or ".").resolve() != core.TREE])
     core.run(json=True, sizes=(1_000,), repeats=2)
-    found = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     for key in ("ns_per_sample", "ratio_numpy_compare", "ratio_numba", "ratio_oracle"):
         assert set(found[key]) == {"1000"}
         assert set(found[key]["1000"]) == {"in_order", "shuffled"}
@@ -18,6 +22,10 @@ def test_the_bench_has_its_keys(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert found["bytes_per_point"] <= 256 + 4
     core.run(sizes=(1_000,), repeats=1)
     assert "panel, all" in capsys.readouterr().out
+
+
+def test_what_is_not_known_is_null_in_json() -> None:
+    assert core.known({"a": {"b": nan, "c": 1.5}, "d": "nan"}) == {"a": {"b": None, "c": 1.5}, "d": "nan"}
 
 
 def test_most_of_the_bench_is_quiet_and_some_of_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,11 +71,16 @@ def test_flat_line(values: list[float], flat_s: int) -> None:
     assert flags == [int(flag) for flag in theirs]
 
 
-def test_missing_is_nine_and_silence_is_not_good() -> None:
-    panel = Panel(PanelConfig((PointConfig("a"),)))
+def test_missing_is_nine_and_a_gap_fails() -> None:
+    panel = Panel(PanelConfig((PointConfig("a", stale_ns=10 * S),)))
     assert panel.qc(0) == 2
     panel.feed(pack([(0, S, 0.0, 1)]), S)
     assert panel.qc(0) == 9
+    panel.feed(pack([(0, 2 * S, 0.0, 0)]), 2 * S)
+    assert panel.qc(0) == 1
+    panel.advance(12 * S)
+    assert panel.qc(0) == 4
+    assert panel.explain(0, 12 * S).qc == 4
 
 
 @pytest.mark.parametrize("value", [inf, -inf])

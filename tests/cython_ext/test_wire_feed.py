@@ -69,3 +69,14 @@ def test_what_the_node_says_of_a_sample_reaches_the_panel():
     told = feed_wire(panel, encode(Payload(1, (bad,))), bound, START_NS)
     assert told
     assert told[0].trouble
+
+
+@pytest.mark.parametrize("now_ns", [-1, -(1 << 63), (1 << 60) + 1, (1 << 63) - 1])
+def test_what_is_no_time_of_a_panel_is_misuse(now_ns):
+    panel, bound = Panel(CONFIG, START_NS), table()
+    before = panel.snapshot(START_NS)
+    with pytest.raises(ValueError, match="now_ns"):
+        feed_wire(panel, message((0, 3.5, 0)), bound, now_ns)
+    with pytest.raises(ValueError, match="received_ns"):
+        decode_data(message((0, 3.5, 0)), bound, now_ns)
+    assert panel.snapshot(START_NS) == before

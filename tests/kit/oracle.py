@@ -294,17 +294,18 @@ class Oracle:
 
     # Time.
 
-    def fire(self, now_ns: int) -> None:
+    def fire(self, now_ns: int, since_ns: int = 0) -> None:
         while True:
             waiting = [(point.due(), point.index) for point in self.points]
             waiting += [(self.group_due(group), group.index) for group in self.groups]
             due, index = min(waiting, default=(inf, 0))
             if due > now_ns:
                 return
+            at_ns = max(int(due), since_ns)
             if index < len(self.points):
-                self.fire_point(self.points[index], int(due), now_ns)
+                self.fire_point(self.points[index], at_ns, now_ns)
             else:
-                self.count(self.groups[index - len(self.points)], int(due))
+                self.count(self.groups[index - len(self.points)], at_ns)
 
     def fire_point(self, point: OraclePoint, at_ns: int, now_ns: int) -> None:
         before = (point.level, point.trouble & FAILED)
@@ -313,6 +314,7 @@ class Oracle:
                 if gate.on:
                     gate.since_ns = None
             self.counters["stale"] += 1
+            point.qc = QcFlag.FAIL
             self.trouble(point, point.trouble | STALE, at_ns, point.value, Reason.TIME)
         reason = None
         for k, gate in enumerate(point.gates):
