@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cython_ext.clock import Clock
 from cython_ext.errors import ConfigError
@@ -11,6 +12,10 @@ from . import driver
 from .driver import Bus, Device
 from .settings import BusSettings, DeviceSettings, GpioBus, ModbusRtuBus, SirenSettings
 from .sirens.driver import Siren
+
+if TYPE_CHECKING:
+    from .gpio.chip import Chip
+    from .gpio.kept import RealChip
 
 
 class Bridge:
@@ -108,14 +113,8 @@ def open_bus(settings: BusSettings, clock: Clock, base: Path) -> Bus:
 def _gpio(settings: GpioBus, clock: Clock, base: Path) -> Bus:
     from .gpio.device import Gpio
 
-    if settings.chip == "rpi":
-        from .gpio.rpi import RpiChip
-
-        return Gpio(settings, RpiChip(clock), clock)
-    if settings.chip == "gpiod":
-        from .gpio.kernel import GpiodChip
-
-        return Gpio(settings, GpiodChip(settings.label), clock)
+    if settings.chip != "simulated":
+        return Gpio(settings, _real(settings, clock), clock)
     if settings.socket:
         from .gpio.remote import RemoteChip
 
@@ -124,6 +123,23 @@ def _gpio(settings: GpioBus, clock: Clock, base: Path) -> Bus:
 
     record = base / settings.record if settings.record else None
     return Gpio(settings, SimulatedChip(Board(clock, record)), clock)
+
+
+def _real(settings: GpioBus, clock: Clock) -> "Chip":
+    chip: RealChip
+    if settings.chip == "rpi":
+        from .gpio.rpi import RpiChip
+
+        chip = RpiChip(clock)
+    else:
+        from .gpio.kernel import GpiodChip
+
+        chip = GpiodChip(settings.label)
+    if not settings.keeper:
+        return chip
+    from .gpio.kept import KeptChip
+
+    return KeptChip(chip)
 
 
 def make_device(settings: DeviceSettings, bus: Bus, clock: Clock, base: Path | None = None) -> Device:

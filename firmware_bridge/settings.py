@@ -79,6 +79,10 @@ class GpioBus(Settings):
         "", description="simulated: the Unix socket of the simulator; empty: a chip inside this process"
     )
     record: str = Field("", description="simulated in this process: a file of JSON lines, one for each edge")
+    keeper: bool = Field(
+        True,
+        description="rpi, gpiod: relays are held by a small process of their own, off in time though the node hangs",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

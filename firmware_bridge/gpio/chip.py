@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +43,11 @@ class Chip(Protocol):
     async def read(self, line: str) -> bool: ...
 
     async def write(self, line: str, high: bool) -> None: ...
+
+
+@runtime_checkable
+class TimedChip(Protocol):
+    """A chip that ends what it began by itself, though this process stands still."""
+
+    async def write_for(self, line: str, high: bool, hold_s: float) -> None:
+        """As `Chip.write`, and to rest after `hold_s` unless it is written again before; 0: no end."""

@@ -16,7 +16,7 @@ from cython_ext.model import NS_PER_S, Status
 from firmware_bridge.driver import BusHealth, Channel, Outcome, Priority, Reading, missing
 from firmware_bridge.settings import MAX_HOLD_S, DeviceSettings, GpioBus, InputSettings
 
-from .chip import Chip, InputLine, OutputLine
+from .chip import Chip, InputLine, OutputLine, TimedChip
 from .debounce import Debounce
 
 REOPEN_S: Final = 1.0
@@ -80,9 +80,13 @@ class Gpio:
         """The line's level; OSError on trouble."""
         return await self._do(self.chip.read, line)
 
-    async def write(self, line: str, high: bool) -> None:
-        """OSError on trouble."""
-        await self._do(lambda name: self.chip.write(name, high), line)
+    async def write(self, line: str, high: bool, hold_s: float = 0.0) -> None:
+        """OSError on trouble. `hold_s`: how long at most, where the chip itself can see to it; 0: no end."""
+        chip = self.chip
+        if isinstance(chip, TimedChip):
+            await self._do(lambda name: chip.write_for(name, high, hold_s), line)
+        else:
+            await self._do(lambda name: chip.write(name, high), line)
 
     async def _do(self, act: Callable[[str], Awaitable[R]], line: str) -> R:
         self._requests += 1
@@ -222,6 +226,9 @@ class GpioDevice:
     async def write(self, point: str, value: float, *, priority: Priority = Priority.POLL) -> Outcome:
         """See `driver.Device.write`: 1 pulls the relay, 0 lets it off."""
         del priority
+        return await self._set(point, value, 0.0)
+
+    async def _set(self, point: str, value: float, hold_s: float) -> Outcome:
         relay = self._relays.get(point)
         if relay is None or value not in (0, 1):
             raise ConfigError(f"device {self.id}: {point} = {value}: relays {', '.join(self._relays)} take 0 or 1")
@@ -229,16 +236,17 @@ class GpioDevice:
         if timer is not None:
             timer.cancel()
         try:
-            await self.bus.write(relay.line, bool(value) is not relay.active_low)
+            await self.bus.write(relay.line, bool(value) is not relay.active_low, hold_s)
         except OSError as error:
             return Outcome(False, str(error), self._clock.monotonic_ns())
         return Outcome(True, at_ns=self._clock.monotonic_ns())
 
     async def pulse(self, point: str, hold_s: float, *, priority: Priority = Priority.POLL) -> Outcome:
-        """On, and off again after `hold_s` by a timer of this process; the kernel lets go should the process die."""
+        """On, and off again after `hold_s` by a timer of this process, and by the chip's own keeper should it stand still."""
+        del priority
         if not 0.0 < hold_s <= MAX_HOLD_S:
             raise ConfigError(f"device {self.id}: {point} cannot be on for {hold_s} s (0 to {MAX_HOLD_S:.0f} s)")
-        outcome = await self.write(point, 1, priority=priority)
+        outcome = await self._set(point, 1, hold_s)
         if outcome.ok:
             loop = asyncio.get_running_loop()
             self._off_timers[point] = loop.call_later(hold_s, self._expire, point)

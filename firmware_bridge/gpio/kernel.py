@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cython_ext.errors import ConfigError
 
@@ -89,6 +89,13 @@ class GpiodChip:
             where = f"the chip labelled {self._label!r}" if self._label else "any GPIO chip"
             raise OSError(f"no line named {', '.join(left)} on {where}: `gpioinfo` lists the names")
         return found
+
+    def locate(self, outputs: Sequence[OutputLine]) -> dict[str, Any]:
+        """See `kept.RealChip`."""
+        rest = {out.name: out.rest for out in outputs}
+        found = self._find(list(rest))
+        lines = {name: [path, offset, rest[name]] for path, here in found.items() for name, offset in here.items()}
+        return {"kind": "gpiod", "lines": lines}
 
     def _edges(self, request: "gpiod.LineRequest", names: dict[int, str], on_edge: OnEdge) -> None:
         from gpiod import EdgeEvent

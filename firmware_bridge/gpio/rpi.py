@@ -42,6 +42,10 @@ class RpiChip:
         for line in lines:
             bcm(line)
 
+    def locate(self, outputs: Sequence[OutputLine]) -> dict[str, Any]:
+        """See `kept.RealChip`."""
+        return {"kind": "rpi", "lines": {out.name: [bcm(out.name), out.rest] for out in outputs}}
+
     async def open(self, inputs: Sequence[InputLine], outputs: Sequence[OutputLine], on_edge: OnEdge) -> None:
         names = [one.name for one in inputs] + [one.name for one in outputs]
         numbers = {name: bcm(name) for name in names}
