@@ -211,12 +211,12 @@ async def _within(seconds: float, answer: Awaitable[T]) -> T:
 
 def _heed_early_end(client: aiomqtt.Client) -> None:
     """A broker, or what stands before it, that closes before its CONNACK has refused; the library would wait the whole time."""
-    loop, told = asyncio.get_running_loop(), client._client.on_disconnect
+    loop, told, waited = asyncio.get_running_loop(), client._client.on_disconnect, client._connected
     assert told is not None
 
     def refused() -> None:
-        if not client._connected.done():
-            client._connected.set_exception(aiomqtt.MqttError("closed before it answered"))
+        if not waited.done():  # leaving makes another one, which nobody waits for
+            waited.set_exception(aiomqtt.MqttError("closed before it answered"))
 
     def ended(*rest: Any) -> None:
         told(*rest)

@@ -1,6 +1,7 @@
 """The link on real brokers: manual acknowledgement, wills, takeover, a broker that goes away."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -103,3 +104,12 @@ async def test_a_cancellation_that_comes_with_the_answer_is_heeded(broker, call)
         task = asyncio.create_task(work[call]())
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_leaving_in_order_leaves_nothing_behind(broker, caplog):
+    for n in range(5):
+        async with connector(broker).connect(f"guest-{n}"):
+            pass
+    await asyncio.sleep(0)  # what the end of the connection put into the loop
+    gc.collect()
+    assert not caplog.records
