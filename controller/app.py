@@ -51,6 +51,7 @@ from .record.records import Record
 from .recovery import open_room
 from .refusals import Refusals
 from .replan import Replan, settle
+from .retelling import Retelling
 from .room import Room, Tellable
 from .siren.people import People
 from .spread import Spread
@@ -231,6 +232,14 @@ class _Controller:
                 trouble=self._room.trouble,
             )
         self._teller = Teller(self._room, self._tell)
+        self._retelling = Retelling(
+            self._room,
+            self._dispatcher,
+            channels=[channel.name for channel in channels if channel.wants(cap=False)],
+            clock=clock,
+            runner=others("files"),
+            wake=self._teller.wake,
+        )
         folder = ready.local.at(config.controller.plan).parent
         self._people = People(self._room, folder, others("files"))
         self._checking = Checking(self._journal.path, lambda: self._journal.id, others("files"), self._trouble)
@@ -357,6 +366,7 @@ class _Controller:
             ("escalating", self._escalating.run()),
             *self._exchange.loops(),
             ("teller", self._teller.run()),
+            ("retelling", self._retelling.run()),
             ("host", self._host.run()),
             ("people", self._people.run()),
             ("checking", self._checking.run()),

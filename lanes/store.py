@@ -15,6 +15,12 @@ from cython_ext import BuciumError
 
 BUSY_TIMEOUT_MS: Final = 2000  # another process looks at the file; nobody else writes
 WAL_PAGES: Final = 1000  # checkpoint at 4 MiB of log
+DAMAGE: Final = (
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.SQLError,
+    UnicodeDecodeError,
+)  # a changed schema is an SQL error
 HEADER: Final = b"SQLite format 3\0"
 MARK_AT: Final = 68  # application_id in SQLite's header: four bytes, big-endian
 MARK_BITS: Final = 8  # of its 32, that damage may have changed: other programs' marks differ in about 16
@@ -73,6 +79,22 @@ def was_ours(path: Path, application: int) -> bool:
         header = file.read(100)
     mark = int.from_bytes(header[MARK_AT : MARK_AT + 4], "big")
     return header.startswith(HEADER) and mark != application and (mark ^ application).bit_count() <= MARK_BITS
+
+
+def is_damaged(error: StoreError, path: Path, application: int) -> bool:
+    """Whether `open_store` failed because of what the file holds, and the file is not plainly another program's."""
+    return isinstance(error.__cause__, DAMAGE) or (path.exists() and was_ours(path, application))
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged database and its log to `….damaged`, for somebody to look at; one set aside before gives way. OSError."""
+    there = path.with_name(path.name + ".damaged")
+    for suffix in ("-wal", "-shm", ""):
+        part, to = path.with_name(path.name + suffix), there.with_name(there.name + suffix)
+        to.unlink(missing_ok=True)
+        if part.exists():
+            part.replace(to)
+    return there
 
 
 class Runner(Protocol):

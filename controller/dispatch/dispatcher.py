@@ -92,6 +92,15 @@ class Dispatcher:
         self._arrived.set()
         return await done
 
+    @property
+    def forgetful(self) -> bool:
+        """Whether the outbox was damaged, and what it had to tell is to be told again: until `retold`."""
+        return self._outbox.anew
+
+    async def retold(self) -> None:
+        """It has been."""
+        await self._runner(self._outbox.retold)
+
     async def pending(self) -> dict[str, int]:
         """How many messages each channel still has to take."""
         return await self._runner(self._outbox.pending)

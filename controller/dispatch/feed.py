@@ -2,6 +2,8 @@
 
     outbox ─ courier ─ Feed.deliver ─ feed.db ─ page(n), alert(identifier) ─ the listener ─ whoever polls
 
+A damaged file is set aside and a new one begun: what lasts is published again when it is renewed (outbox.py).
+
 A message is published when its commit is durable; deliveries that wait at the same time share one. Nothing that has expired is
 listed or handed out. Newest first, PAGE entries a page, the older ones behind `rel="next"`.
 """
@@ -20,7 +22,7 @@ from xml.sax.saxutils import escape, quoteattr
 import apsw
 
 from cython_ext import Clock
-from lanes.store import Runner, open_store
+from lanes.store import DAMAGE, Runner, StoreError, is_damaged, open_store, set_aside
 
 from .. import texts
 from . import Answer, Message, gate
@@ -74,15 +76,31 @@ class Feed:
         self._sender = sender
         self._clock = clock
         self._runner = runner
-        self._db = open_store(path, application=APPLICATION, schema=_SCHEMA, version=1)
-        rows = self._db.execute(
-            "SELECT identifier, alarm, sent_us, expires_us, title, summary, category FROM entry ORDER BY number"
-        )
-        self._entries: dict[str, Entry] = {row[0]: Entry(*row) for row in rows}
+        try:
+            self._open(path)
+        except StoreError as error:
+            if not is_damaged(error, path, APPLICATION):
+                raise
+            set_aside(path)
+            self._open(path)
         self._waiting: list[tuple[Message, Entry, asyncio.Future[str]]] = []
         self._committing = False
         self._pages: dict[int, Document] = {}
         self._stale_us = 0  # when a page that was written is no longer true
+
+    def _open(self, path: Path) -> None:
+        """StoreError when it holds what nobody wrote."""
+        self._db = open_store(path, application=APPLICATION, schema=_SCHEMA, version=1)
+        try:
+            if (said := self._db.pragma("quick_check")) != "ok":
+                raise apsw.CorruptError(str(said)[:80])
+            rows = self._db.execute(
+                "SELECT identifier, alarm, sent_us, expires_us, title, summary, category FROM entry ORDER BY number"
+            )
+            self._entries: dict[str, Entry] = {row[0]: Entry(*row) for row in rows}
+        except DAMAGE as error:
+            self._db.close()
+            raise StoreError(f"damaged: {error}", path) from error
 
     # The channel.
 

@@ -3,6 +3,9 @@
 An alarm fails open: a full disk must not keep it from people. So when a write is refused the whole outbox goes on in memory, and
 deliveries with it. What was told only there is not durable: the journal goes on counting it as untold, so that after a crash it
 is told again, under the same identifier. Once the disk takes it the memory is written back, whole and synced, and all is durable.
+
+A damaged outbox keeps nobody from starting either: it is set aside as `outbox.db.damaged`, and a new one is begun. What it had
+still to tell stands in the journal (retelling.py); until that is told again the file's name says so.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,18 +15,22 @@ from typing import Final, TypeVar
 
 import apsw
 
-from lanes.store import StoreError
+from cython_ext import WireError
+from lanes.store import DAMAGE, StoreError, is_damaged, set_aside
 
 from . import Message
 from .cap import Author
-from .outbox import PARCELS_MAX, Lost, Outbox, Tellable, Told
+from .outbox import APPLICATION, PARCELS_MAX, Lost, Outbox, Tellable, Told
 
 UNWRITTEN: Final = (apsw.FullError, apsw.IOError, apsw.BusyError, apsw.ReadOnlyError, apsw.CantOpenError)
 R = TypeVar("R")
 
 
 class Keeping:
-    """Used as an Outbox is. Blocking; one caller at a time (a Runner). A damaged or foreign file is a bug and raises."""
+    """Used as an Outbox is. Blocking; one caller at a time (a Runner). A foreign file raises StoreError.
+
+    `anew`: it was damaged, and its successor does not yet know what was to be told: until `retold`.
+    """
 
     def __init__(
         self,
@@ -34,9 +41,37 @@ class Keeping:
         parcels_max: int = PARCELS_MAX,
     ) -> None:
         self._path, self._wants, self._standby, self._parcels_max = path, wants, standby, parcels_max
-        self._disk = self._open()
+        self._disk = self._whole()
         self._memory: Outbox | None = None
         self.why = ""  # why it is in memory; empty: it is on disk
+        self.anew = self._damaged.exists()
+
+    @property
+    def _damaged(self) -> Path:
+        return self._path.with_name(self._path.name + ".damaged")
+
+    def retold(self) -> None:
+        """All that the damaged one had to tell is in this one."""
+        self.anew = False
+        with suppress(OSError):  # told once more at the next start
+            self._damaged.replace(self._path.with_name(self._path.name + ".aside"))
+
+    def _whole(self) -> Outbox:
+        """The outbox, if it is as it was written; else a new one."""
+        try:
+            outbox = self._open()
+        except StoreError as error:
+            if not is_damaged(error, self._path, APPLICATION):
+                raise
+        else:
+            try:
+                outbox.inspect()
+            except (*DAMAGE, ValueError, WireError):
+                outbox.close()
+            else:
+                return outbox
+        set_aside(self._path)
+        return self._open()
 
     def _open(self) -> Outbox:
         return Outbox(self._path, self._wants, standby=self._standby, parcels_max=self._parcels_max)

@@ -98,6 +98,13 @@ class Outbox:
     def close(self) -> None:
         self._db.close()
 
+    def inspect(self) -> None:
+        """Read it through, types and all (0.3 s for 100 MiB). ValueError or apsw.Error: it holds what nobody wrote."""
+        if (said := self._db.pragma("quick_check")) != "ok":
+            raise ValueError(str(said)[:80])
+        for (packed,) in self._db.execute("SELECT change FROM alarm"):
+            AlarmChange.unpack(packed)
+
     def copy(self) -> "Outbox":
         """The same in memory, from where this one cannot be written."""
         twin = Outbox(MEMORY, self._wants, standby=self._standby, parcels_max=self._parcels_max)

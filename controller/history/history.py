@@ -30,7 +30,7 @@ from ..dispatch import Answer, TroubleSink
 from ..dispatch.courier import Entropy
 from ..dispatch.settings import Url, loopback
 from . import line_protocol
-from .spool import Kind, Spool
+from .spool import CORRUPT, Kind, Spool
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -210,6 +210,8 @@ class History:
 
     async def run(self) -> None:
         """Flush and send until cancelled; what is in memory is then on disk."""
+        if self._spool.damaged:
+            self._say("history-disk", True, "damaged")
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._flush_for_ever())
@@ -257,9 +259,13 @@ class History:
         self._arrived.set()
 
     async def _change(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-        """A write to the spool; None, with Trouble, when the disk does not take it. A damaged or foreign file raises."""
+        """A write to the spool; None, with Trouble, when the disk does not take it. A foreign file raises."""
         try:
             result = await self._disk(function, *args, **kwargs)
+        except CORRUPT:
+            await self._disk(self._spool.begin_anew)
+            self._say("history-disk", True, "damaged")
+            return None
         except (apsw.FullError, apsw.IOError, apsw.BusyError) as error:
             self._say("history-disk", True, str(error)[:48])
             return None
@@ -281,7 +287,11 @@ class History:
         since_ns = 0
         while True:
             self._arrived.clear()
-            batch = await self._disk(self._spool.newest)
+            try:
+                batch = await self._disk(self._spool.newest)
+            except CORRUPT:
+                await self._change(self._spool.newest)  # which begins a new one
+                continue
             if batch is None:
                 if not self._arrived.is_set():
                     self._empty.set()

@@ -3,6 +3,8 @@
 Theory. Batches of ready lines in one SQLite file at synchronous=FULL. The newest goes first, so that after an outage the present
 is seen at once and the past fills in behind it (servers take points in any order). When the bound is reached, the oldest
 telemetry goes, refused batches before others, and transitions only when no telemetry is left: the journal has those anyway.
+
+A damaged file is set aside and a new one begun: the server's past has a hole, and the alarms go on.
 """
 
 import zlib
@@ -15,7 +17,7 @@ from typing import Any, Final
 
 import apsw
 
-from lanes.store import open_store
+from lanes.store import StoreError, is_damaged, open_store, set_aside
 
 APPLICATION: Final = 0x42555350  # "BUSP"
 BYTES_MAX: Final = (
@@ -27,6 +29,7 @@ CREATE TABLE batch(number INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NU
 CREATE INDEX batch_of ON batch(refused, number);
 CREATE TABLE shed(kind INTEGER PRIMARY KEY, lines INTEGER NOT NULL) STRICT;
 """
+CORRUPT: Final = (apsw.CorruptError, apsw.NotADBError)
 _BYTES: Final = "SELECT coalesce(sum(bytes), 0) FROM batch"
 
 
@@ -51,9 +54,31 @@ class Spool:
     """Blocking; one caller at a time (a Runner)."""
 
     def __init__(self, path: Path, *, bytes_max: int = BYTES_MAX) -> None:
-        self._db = open_store(path, application=APPLICATION, schema=_SCHEMA, version=1)
+        self._path = path
         self._bytes_max = bytes_max
+        self.damaged = False  # what there was has been set aside: for the caller to tell
+        try:
+            self._open()
+        except StoreError as error:
+            if not is_damaged(error, path, APPLICATION):
+                raise
+            self._begin_anew()
+        except (*CORRUPT, TypeError):
+            self.begin_anew()
+
+    def _open(self) -> None:
+        self._db = open_store(self._path, application=APPLICATION, schema=_SCHEMA, version=1)
         self._bytes: int = self._get(_BYTES)
+
+    def begin_anew(self) -> None:
+        """Set aside what SQLite, or we, cannot read."""
+        self._db.close()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        set_aside(self._path)
+        self._open()
+        self.damaged = True
 
     def close(self) -> None:
         self._db.close()
@@ -68,9 +93,12 @@ class Spool:
         return shed  # noqa: RET504 - apsw's types say that its context may end an exception
 
     def newest(self) -> Batch | None:
-        """The next batch to send."""
+        """The next batch to send. As all here, CORRUPT when the file holds what nobody wrote: then `begin_anew`."""
         row = self._get("SELECT number, kind, count, lines FROM batch WHERE refused = 0 ORDER BY number DESC LIMIT 1")
-        return Batch(row[0], Kind(row[1]), row[2], zlib.decompress(row[3])) if row else None
+        try:
+            return Batch(row[0], Kind(row[1]), row[2], zlib.decompress(row[3])) if row else None
+        except (zlib.error, ValueError, TypeError):
+            raise apsw.CorruptError(f"batch {row[0]} is not what was written") from None
 
     def taken(self, number: int) -> None:
         """The server has it."""

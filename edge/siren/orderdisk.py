@@ -7,7 +7,7 @@ from typing import Any, Final
 import apsw
 
 from lanes.identity import STORE_ID_BYTES
-from lanes.store import HEADER, MARK_AT, StoreError, open_store, was_ours
+from lanes.store import HEADER, MARK_AT, StoreError, open_store, set_aside, was_ours
 
 from .anchor import Anchor, read_anchor, write_anchor
 
@@ -86,10 +86,7 @@ class OrderDisk:
             return self._try_open()
 
     def _set_aside(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.replace(self.path.with_name(self.path.name + ".damaged" + suffix))
+        set_aside(self.path)
         self.forgetful = "damaged"
 
     def _try_open(self) -> apsw.Connection:

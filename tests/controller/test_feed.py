@@ -157,3 +157,15 @@ async def test_a_full_disk_is_an_answer(tmp_path: Path) -> None:
     assert (answer.taken, answer.refused, answer.detail) == (False, False, "disk: disk full")
     assert read(one).entries == []
     await one.close()
+
+
+async def test_a_damaged_file_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    one = opened(tmp_path, ManualClock())
+    await publish(one, message(1))
+    await one.close()
+    path = tmp_path / "feed.db"
+    path.write_bytes(path.read_bytes()[:5000])
+    again = opened(tmp_path, ManualClock())
+    assert read(again).entries == []
+    await publish(again, message(1))
+    assert (tmp_path / "feed.db.damaged").exists()

@@ -123,3 +123,29 @@ def test_what_is_not_finite_is_left_out() -> None:
     head = line_protocol.head("m", {})
     assert line_protocol.line(head, {"value": float("nan"), "status": 1}, 5) == b"m status=1i 5"
     assert line_protocol.line(head, {"value": float("inf")}, 5) == b""
+
+
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    one = Spool(path)
+    one.put([(T, lines("a"))])
+    one.close()
+    whole = path.read_bytes()
+    for spoilt in (b"shopping list\n" * 500, whole[:5000], bytes(100) + whole[100:]):
+        path.write_bytes(spoilt)
+        two = Spool(path)
+        assert two.damaged
+        two.put([(T, lines("b"))])
+        assert len(drain(two)) == 1
+        two.close()
+        assert (tmp_path / "s.db.damaged").read_bytes() == spoilt
+
+
+def test_a_batch_that_is_not_what_was_written_is_found_when_it_is_read(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s.db")
+    spool.put([(T, lines("a"))])
+    spool._db.execute("UPDATE batch SET lines = X'00'")
+    with pytest.raises(apsw.CorruptError):
+        spool.newest()
+    spool.begin_anew()
+    assert spool.newest() is None

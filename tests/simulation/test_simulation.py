@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 ONCE_RED = {
     36: "the reflex sounded for a danger that was over: the fall waited for a slow disk",
     37: "a NULL in a damaged ledger ended the node, at every start",
+    500: "on a disk of 6 s a call an event is stamped late; the judge did not know",
     74: "the world mended a road that was cut twice when the first of the cuts was over",
 }
 
