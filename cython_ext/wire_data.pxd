@@ -2,6 +2,8 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from .names cimport Names
+
 
 cdef packed struct Record:  # '<qdIHH', the Panel's packed record (24 bytes, naturally aligned)
     int64_t at_ns
@@ -21,10 +23,11 @@ cdef class AliasTable:
     cdef Slot* slots
     cdef uint64_t mask
     cdef Py_ssize_t count
-    cdef dict names
+    cdef Names names
     cdef Record* records
     cdef int room
     cdef int grow(self) noexcept nogil
     cdef Slot* find(self, uint64_t alias) noexcept nogil
     cdef int bind_slot(self, uint64_t alias, uint8_t datatype, int32_t point) except -1
-    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns) except? -1
+    cdef int bind_name(self, bytes name, uint8_t datatype, int32_t point) except -1
+    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns) noexcept nogil

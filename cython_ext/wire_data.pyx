@@ -16,12 +16,14 @@ from libc.string cimport memcmp, memcpy, memset
 from .errors import WireError
 from .faults import refuse
 
+from .names cimport Name, drop_names, find_name, make_room, put_name
 from .raw cimport (
     CARRIER_BOOLEAN,
     CARRIER_DOUBLE,
     CARRIER_FLOAT,
     CARRIER_INT,
     MAX_METRICS,
+    MAX_NAME,
     MAX_PAYLOAD,
     MAX_PROPERTIES,
     RawMetric,
@@ -64,7 +66,6 @@ cdef class AliasTable:
     """
 
     def __cinit__(self):
-        self.names = {}
         self.mask = 15
         self.slots = <Slot*>calloc(16, sizeof(Slot))
         self.room = 16
@@ -75,10 +76,11 @@ cdef class AliasTable:
     def __dealloc__(self):
         free(self.slots)
         free(self.records)
+        drop_names(&self.names)
 
     def __len__(self):
         """How many metrics are bound, by alias or by name."""
-        return self.count + len(self.names)
+        return self.count + self.names.count
 
     cdef int grow(self) noexcept nogil:
         # Room for more records; stays for the next payloads.
@@ -137,18 +139,32 @@ cdef class AliasTable:
             self.bind_slot(alias, <uint8_t>number, index)
         elif name is None:
             raise WireError("name", "a metric with neither alias nor name")
-        elif name.encode() in self.names:
-            raise WireError("repeated", f"{name!r} is born twice")
         else:
-            self.names[name.encode()] = (number, index)
+            self.bind_name(name.encode(), <uint8_t>number, index)
 
-    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns) except? -1:
-        # Fill self.records. Returns their number, or a Fault (below −1 without an exception set).
+    cdef int bind_name(self, bytes name, uint8_t datatype, int32_t point) except -1:
+        cdef const uint8_t* text = <const uint8_t*>PyBytes_AS_STRING(name)
+        cdef uint32_t size = <uint32_t>PyBytes_GET_SIZE(name)
+        cdef Name* slot
+        if not 1 <= PyBytes_GET_SIZE(name) <= MAX_NAME:
+            raise WireError("name", "a name is empty or longer than 255 bytes")
+        if find_name(&self.names, text, size) != NULL:
+            raise WireError("repeated", f"{name.decode()!r} is born twice")
+        if not make_room(&self.names, size):
+            raise MemoryError
+        slot = put_name(&self.names, text, size)
+        slot.datatype = datatype
+        slot.point = point
+        return 0
+
+    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns) noexcept nogil:
+        # Fill self.records. Returns their number, or a Fault.
         cdef Cursor c, span
         cdef RawPayload raw
         cdef RawMetric m
         cdef Slot named
         cdef Slot* slot
+        cdef const Name* name
         cdef int more, fault, count = 0, seen = 0
         if size > MAX_PAYLOAD:
             return FAULT_SIZE
@@ -173,10 +189,12 @@ cdef class AliasTable:
                 if slot.datatype == 0:
                     return FAULT_ALIAS
             else:
+                name = find_name(&self.names, m.name.at, <uint32_t>(m.name.end - m.name.at))
+                if name == NULL:
+                    return FAULT_ALIAS
+                named.datatype = name.datatype
+                named.point = name.point
                 slot = &named
-                fault = _find_named(self, &m, slot)
-                if fault:
-                    return fault
             more = _judge(self, slot, &m, count)
             if more < 0:
                 return more
@@ -218,15 +236,6 @@ cdef inline bint _usual(Cursor c, RawMetric* m) noexcept nogil:
     m.datatype = 0
     m.historical = m.transient = m.null = False
     return True
-
-
-cdef int _find_named(AliasTable table, RawMetric* m, Slot* out) except? -1:
-    # A metric that its birth gave no alias: the one path that makes a Python object, since such metrics are rare.
-    found = table.names.get(PyBytes_FromStringAndSize(<const char*>m.name.at, m.name.end - m.name.at))
-    if found is None:
-        return FAULT_ALIAS
-    out.datatype, out.point = found
-    return 0
 
 
 cdef int _value(uint32_t datatype, RawMetric* m, double* out) noexcept nogil:

@@ -142,11 +142,15 @@ def line(verdict: Verdict, unit: str, zone: ZoneInfo) -> str:
         parts = [f"trouble {', '.join(map(word, troubles(begun)))}"] if begun else []
         parts += [f"{', '.join(map(word, troubles(ended)))} over"] if ended else []
         change = "; ".join(parts)
-    value = f"{verdict.value:g} {unit}".strip() if isfinite(verdict.value) else "no value"
+    value = f"at {amount(verdict.value, unit)}" if isfinite(verdict.value) else "without a value"
     voters = f", by {', '.join(verdict.evidence)}" if verdict.evidence else ""
-    return (
-        f"{local(verdict.at_us, zone)}  {verdict.judged}  {change}  at {value}  ({word(verdict.reason.name)}{voters})"
-    )
+    return f"{local(verdict.at_us, zone)}  {verdict.judged}  {change}  {value}  ({word(verdict.reason.name)}{voters})"
+
+
+def amount(value: float, unit: str) -> str:
+    """To the millimetre where the unit is a metre; a small one to three digits. More is the arithmetic's, not the sensor's."""
+    digits = f"{value:.3f}".rstrip("0").rstrip(".") if 0.1 <= abs(value) < 1e6 else f"{value:.3g}"
+    return f"{digits} {unit}".strip()
 
 
 def unit_of(trial: Trial, judged: str) -> str:
@@ -169,7 +173,7 @@ def summary(trial: Trial, judged: str, cover: Coverage | None, zone: ZoneInfo) -
     if cover:
         unit = unit_of(trial, judged)
         peak = (
-            f"highest {cover.highest:g} {unit} at {local(cover.highest_us, zone)}, lowest {cover.lowest:g} {unit}"
+            f"highest {amount(cover.highest, unit)} at {local(cover.highest_us, zone)}, lowest {amount(cover.lowest, unit)}"
             if isfinite(cover.highest)
             else "never a value"
         )

@@ -202,6 +202,20 @@ def test_coverage_of_what_has_no_value_is_a_number_for_programs() -> None:
     assert "never a value" in "".join(report.summary(outcome.this, "gauge", cover, report.ZoneInfo("UTC")))
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (1.3929360000000002, "1.393 m"),
+        (120.0, "120 m"),
+        (-0.25, "-0.25 m"),
+        (0.0123456, "0.0123 m"),
+        (1e300, "1e+300 m"),
+    ],
+)
+def test_people_read_what_a_sensor_can_know(value: float, says: str) -> None:
+    assert report.amount(value, "m") == says
+
+
 def test_a_longer_time_than_a_panel_has_is_refused() -> None:
     with pytest.raises(ConfigError, match="36 years"):
         run(Made([(0, 0, 1.0, 0), (40 * 366 * 86400, 0, 1.0, 0)]), [("this", plan())], Manner())  # type: ignore[arg-type]

@@ -94,9 +94,10 @@ def test_the_judged_path_of_the_wire_leaves_nothing_behind() -> None:
     panel = Panel(PanelConfig(tuple(PointConfig(f"p{n}", levels=levels) for n in range(POINTS))))
     table = AliasTable()
     for n in range(POINTS):
-        table.bind(n + 1, DataType.FLOAT, n)
+        table.bind(n + 1 if n % 2 else None, DataType.FLOAT, n, f"gauge/{n}")
     metrics = tuple(
-        Metric(alias=n + 1, timestamp=9_000 - n, datatype=DataType.FLOAT, value=n / 4) for n in range(POINTS)
+        Metric(None if n % 2 else f"gauge/{n}", n + 1 if n % 2 else None, 9_000 - n, DataType.FLOAT, n / 4)
+        for n in range(POINTS)
     )
     data = encode(Payload(9_000, metrics, 7), datatypes=False)
     now = 0

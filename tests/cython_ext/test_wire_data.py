@@ -228,6 +228,26 @@ def test_a_table_takes_a_thousand_hostile_aliases():
     )
 
 
+@given(
+    st.lists(st.text(min_size=1, max_size=9).filter(str.isprintable), unique=True, max_size=200), st.text(max_size=9)
+)
+@settings(max_examples=60)
+def test_names_without_an_alias_are_found_by_their_bytes(names, other):
+    bound = AliasTable()
+    for point, name in enumerate(names):
+        bound.bind(None, DataType.DOUBLE, point, name)
+    assert len(bound) == len(names)
+    said = encode(Payload(metrics=tuple(Metric(name=n, datatype=DataType.DOUBLE, value=0.5) for n in reversed(names))))
+    assert [r[2] for r in RECORD.iter_unpack(decode_data(said, bound, 0))] == list(reversed(range(len(names))))
+    for name in names:
+        with pytest.raises(WireError, match="born twice"):
+            bound.bind(None, DataType.DOUBLE, 0, name)
+    if other.isprintable() and other and other not in names:
+        with pytest.raises(WireError) as refused:
+            decode_data(encode(Payload(metrics=(Metric(name=other, datatype=DataType.DOUBLE, value=1.0),))), bound, 0)
+        assert refused.value.code == "alias"
+
+
 def test_a_birth_that_contradicts_itself_is_refused():
     bound = table()
     for code, arguments in (
@@ -236,6 +256,8 @@ def test_a_birth_that_contradicts_itself_is_refused():
         ("datatype", (60, DataType.STRING, 1)),
         ("datatype", (60, DataType.PROPERTY_SET)),
         ("name", (None, DataType.DOUBLE)),
+        ("name", (None, DataType.DOUBLE, None, "")),
+        ("name", (None, DataType.DOUBLE, None, "é" * 128)),
     ):
         with pytest.raises(WireError) as refused:
             bound.bind(*arguments)
