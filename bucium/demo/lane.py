@@ -27,6 +27,7 @@ class LaneWatch:
         self._chains = chains
         self._seen: set[EventKey] = set()
         self.connected = asyncio.Event()
+        self.why = ""  # there is no connection
         self.wrong: list[str] = []  # refused messages, and receipts of what should not have been
         self.counts = {"reports": 0, "orders": 0, "beats": 0, "telemetry": 0}
         self.born: set[str] = set()  # nodes whose birth was seen on the telemetry lane
@@ -44,6 +45,7 @@ class LaneWatch:
                         link.ack(message)
                         self._take(message, self._clock.monotonic_ns())
             except LinkDown as error:
+                self.why = str(error)
                 self._teller.tell("trouble", f"the demo's own connection: {error}")
                 await asyncio.sleep(AGAIN_S)
 
@@ -129,7 +131,7 @@ class LaneWatch:
     def _receipt(self, node: str, receipt: ReceiptData, at_ns: int) -> None:
         stage = receipt.stage.name.lower()
         proof = ", measured" if receipt.measured and receipt.stage is Stage.SOUNDING else ""
-        why = f" ({receipt.reason})" if receipt.reason else ""
+        why = f" ({receipt.reason})" if receipt.reason not in ("", "measured", "end") else ""  # these the stage says
         if receipt.stage in (Stage.REFUSED, Stage.FAILED, Stage.UNORDERED):
             self.wrong.append(f"{node} says of siren {receipt.siren}: {stage}{why}")
         self._tell(

@@ -21,11 +21,12 @@ from bucium.demo.site import TOWN
 from bucium.demo.stage import Stage
 from bucium.demo.story import ROUND_S, Story
 from bucium.demo.verdict import Check
-from cython_ext import Clock, Hazard, Level, SystemClock
+from cython_ext import BuciumError, Clock, Hazard, Level, SystemClock
 from lanes.plan import Plan, Policy
 from lanes.settings import load
 
 SPEED_MAX: Final = 4.0  # faster, the river jumps over a mark between two polls
+BROKER_S: Final = 10.0  # for a broker of yours that is just starting
 QUIET_S: Final = 2.0  # nothing sounds for so long: the round is over
 QUIET_MAX_S: Final = 20.0
 
@@ -129,7 +130,7 @@ async def _play(options: Options, clock: Clock, teller: Teller, checks: list[Che
             )
         ]
         try:
-            await _guarded(town.lane.connected.wait(), watchers)
+            await _guarded(_reached(town), watchers)
             await stage.start(town)
             watchers.append(asyncio.create_task(town.supervise(), name="programs"))
             await _guarded(town.ready(), watchers)
@@ -150,6 +151,17 @@ async def _play(options: Options, clock: Clock, teller: Teller, checks: list[Che
         for check in last:
             _judge(town.teller, checks, check)
         _tell_verdict(teller, checks)
+
+
+async def _reached(town: Stage) -> None:
+    """Until the demo itself is connected to the broker."""
+    try:
+        async with asyncio.timeout(BROKER_S):
+            await town.lane.connected.wait()
+    except TimeoutError:
+        raise BuciumError(
+            f"no MQTT broker takes us in {BROKER_S:g} s: {town.lane.why or 'it does not answer'}"
+        ) from None
 
 
 async def _guarded(work: Awaitable[object], watchers: list[asyncio.Task[None]]) -> None:

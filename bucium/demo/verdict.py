@@ -105,7 +105,7 @@ def journal(path: Path, plan: Plan) -> Check:
     """The controller's journal is whole, by the verifier that shares no code with its writer."""
     found = verify_journal(path, {signer.kid: signer.public for signer in plan.roster})
     detail = (
-        f"{found.rows} rows, {found.checked} signed heads checked"
+        f"{found.rows} rows, {found.checked} signed head{'' if found.checked == 1 else 's'} checked"
         if found.whole
         else f"row {found.bad_row}: {found.why}"
     )

@@ -18,7 +18,9 @@ SHORT: Final = ("  ", "CA", "CI", "CP")
 SPARKS: Final = "▁▂▃▄▅▆▇█"
 TALLEST_M: Final = 8.0  # the end of a level's bar
 SPARK_WIDTH: Final = 20
+WIDE: Final = 100  # columns; on fewer what a siren says goes before what it is made of
 READY: Final = {"ready": "green", "degraded": "yellow", "cannot-sound": "bold red"}
+EXPECTED: Final = ("", "evidence", "measured", "end")  # reasons that say no more than the stage does
 _EVENT_STYLES: Final = {
     "transition": "yellow",
     "order": "magenta",
@@ -51,7 +53,7 @@ class View:
             Rule("alarms", align="left", style="dim"),
             *_alarms(list(scene.alarms.values())),
             Rule("sirens, by their own records", align="left", style="dim"),
-            *(_siren(siren, scene.t_s) for siren in scene.sirens.values()),
+            *(_siren(siren, scene.t_s, options.max_width) for siren in scene.sirens.values()),
             Rule("milliseconds of each step", align="left", style="dim"),
             _steps(scene),
             Rule(_counts(scene), align="left", style="dim"),
@@ -142,7 +144,7 @@ def _alarms(alarms: list[AlarmScene]) -> list[RenderableType]:
         word, style = LEVELS[alarm.level]
         lines.append(
             Text.assemble(
-                (f" {alarm.hazard} {alarm.zone:<12}", "bold"),
+                (f" {f'{alarm.hazard} {alarm.zone}':<20}", "bold"),
                 (f"{word:<13}", style),
                 f"{alarm.state:<13}",
                 (f"evidence {alarm.evidence}  ", "dim"),
@@ -154,16 +156,17 @@ def _alarms(alarms: list[AlarmScene]) -> list[RenderableType]:
     return lines
 
 
-def _siren(siren: SirenScene, now_s: float) -> Text:
+def _siren(siren: SirenScene, now_s: float, width: int) -> Text:
     total_s = siren.total_s + (now_s - siren.since_s if siren.sounding else 0)
     state = ("♪ SOUNDING", "bold black on bright_yellow") if siren.sounding else ("  silent  ", "dim")
-    proof = " measured" if siren.measured else ""
-    said = f"{siren.stage}{proof}" + (f" ({siren.reason})" if siren.reason else "") if siren.stage else "no order"
+    why = "" if siren.reason in EXPECTED else f" ({siren.reason})"
+    said = f"{siren.stage}{', measured' if siren.measured else ''}{why}" if siren.stage else "no order"
+    ready = f"{siren.ready.replace('-', ' ')}{': ' if siren.why else ''}{siren.why}"
     return Text.assemble(
         (f" {siren.id:<8}", "bold"),
-        (f"{siren.driver:<21}", "dim"),
+        (f"{siren.driver:<21}" if width >= WIDE else "", "dim"),
         state,
-        (f"  {siren.ready.replace('-', ' ')}{': ' if siren.why else ''}{siren.why}", READY.get(siren.ready, "dim")),
+        (f"  {ready:<15}", READY.get(siren.ready, "dim")),
         (f"  sounded {siren.sounds}×, {total_s:4.1f} s   ", "" if siren.sounds else "dim"),
         (said, "cyan" if siren.stage else "dim"),
         no_wrap=True,

@@ -175,3 +175,9 @@ def test_a_broker_that_is_not_there_is_told(temporary: Path) -> None:
         assert run.finish() == 1
     assert "HOST:PORT" in run.told[-1]["error"]
     assert run.left == []
+    port = brokers.free_port()
+    hurry = "from bucium.demo import run; run.BROKER_S = 1.0"
+    with DemoRun("--broker", f"127.0.0.1:{port}", temporary=temporary, script=hurry) as run:
+        assert run.finish() == 1
+    assert f"no connection to 127.0.0.1:{port}" in run.told[-1]["error"]
+    assert run.left == []
