@@ -28,7 +28,7 @@ from .alarm.life import MUTED, UNSEEN
 from .alarm.record import Alarm
 from .calls import NAMED_MAX, About, Call, CallKind
 from .duty import Duty, Escalation, Step
-from .escalations import Calling, Running, What, Where
+from .escalations import WHY, Calling, Running, What, Where
 from .record.records import Record
 from .room import Room
 
@@ -115,7 +115,8 @@ class Escalating:
                 if run is not None:
                     self._end(run, "muted" if alarm.state in MUTED else "acknowledged", now_ns)
             elif run is None:
-                self._begin(alarm, "unacknowledged")
+                if self._duty.escalations:
+                    self._begin(alarm, "unacknowledged")
             elif alarm.severity > run.severity:
                 self._begin(alarm, "worse")
         for run in [run for run in running if run.where not in seen]:
@@ -140,6 +141,7 @@ class Escalating:
             self._room.trouble(code, subject_of(run), False)
 
     def _keep(self, run: Running, what: What, step: int, why: str, elapsed_ns: int, calls: Iterable[str] = ()) -> None:
+        assert why in WHY[what], (what, why)
         room = self._room
         zone, hazard, mode = run.where
         heads = [zone, int(hazard), int(mode), run.alarm, run.escalation, str(what), step, why]

@@ -14,6 +14,12 @@ from lanes.keys import Mode
 
 from .calls import Call
 
+WHY: Final = {  # the reasons of each; docs/escalation.md explains every one
+    "begun": frozenset({"unacknowledged", "worse", "again"}),
+    "step": frozenset({"due", "late", "nobody-on-duty", "passed-on", "not-delivered"}),
+    "stuck": frozenset({"unanswered", "nobody-on-duty", "not-delivered"}),
+    "ended": frozenset({"acknowledged", "muted", "over", "uncovered"}),
+}
 LOG_MAX: Final = 48  # entries of one escalation that are shown; the journal has all
 TELLINGS_MAX: Final = 32  # receipts of one alarm that are shown, the newest; the journal has all
 DELIVERED: Final = "delivered"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cython_ext import NS_PER_S, Hazard, Level
-from lanes.plan import Plan, Point, Policy
+from lanes.plan import Group, Plan, Point, Policy
 
 AGE_MAX_NS: Final = 270 * NS_PER_S  # the node's limit is 300 s; an order may travel and be resent for a while
 PIECES_MAX: Final = 5  # of up to 300 bytes: with the core they stay within 2 KiB
@@ -33,12 +33,14 @@ class Pool:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._speakers = _speakers(plan)
         self._pieces: dict[str, Piece] = {}
         self._raises: dict[str, Piece] = {}
 
     def replan(self, plan: Plan) -> None:
         """Another plan: what it does not name speaks for nothing."""
         self._plan = plan
+        self._speakers = _speakers(plan)
         for pieces in (self._pieces, self._raises):
             for judged in [judged for judged in pieces if plan.judged(judged) is None]:
                 del pieces[judged]
@@ -65,9 +67,10 @@ class Pool:
     def choose(self, policy: Policy, now_ns: int) -> tuple[bytes, ...]:
         """The reports that carry this policy, the newest first; () when they do not suffice."""
         plan, hazard, floor = self._plan, Hazard[policy.hazard.upper()], Level[policy.level.upper()]
+        said = [self._pieces[each] for each in self._speakers.get(policy.zone, ()) if each in self._pieces]
         fit = [
             piece
-            for piece in sorted(self._pieces.values(), key=lambda p: (-p.at_ns, p.judged))
+            for piece in sorted(said, key=lambda p: (-p.at_ns, p.judged))
             if piece.level >= floor and now_ns - piece.at_ns <= AGE_MAX_NS and plan.hazard_of(piece.judged) is hazard
         ]
         alone = [piece for piece in fit if policy.zone in plan.zones_of(piece.judged) and _alone(plan, piece.judged)]
@@ -91,6 +94,17 @@ class Pool:
             if policy.zone in group.zones and group.k <= len(members) and group.k <= PIECES_MAX:
                 won.append(_distinct_first(members)[: group.k])
         return won
+
+
+def _speakers(plan: Plan) -> dict[str, set[str]]:
+    """For each zone the points and votes that can speak for it: a storm asks for thousands of zones, each about its own few."""
+    found: dict[str, set[str]] = {}
+    items: tuple[Point | Group, ...] = (*plan.points, *plan.groups)
+    for item in items:
+        members = () if isinstance(item, Point) else item.points
+        for zone in item.zones:
+            found.setdefault(zone, set()).update((item.id, *members))
+    return found
 
 
 def _distinct_first(pieces: list[Piece]) -> list[Piece]:

@@ -327,14 +327,23 @@ class Plan(Settings):
         )
 
     def siren(self, siren_id: str) -> Siren | None:
-        return next((s for s in self.sirens if s.id == siren_id), None)
+        return self._sirens.get(siren_id)
+
+    @cached_property
+    def _sirens(self) -> dict[str, Siren]:
+        return {siren.id: siren for siren in self.sirens}
+
+    @cached_property
+    def _policies(self) -> dict[tuple[str, str], list[Policy]]:
+        found: dict[tuple[str, str], list[Policy]] = {}
+        for policy in self.policies:
+            found.setdefault((policy.zone, policy.hazard), []).append(policy)
+        return found
 
     def policy(self, zone: str, hazard: Hazard, level: Level) -> Policy | None:
         """The policy of the highest Level at or below `level` in this zone, or None."""
         rank = {"attention": 1, "alarm": 2, "danger": 3}
-        own = [
-            p for p in self.policies if p.zone == zone and p.hazard == hazard.name.lower() and rank[p.level] <= level
-        ]
+        own = [p for p in self._policies.get((zone, hazard.name.lower()), ()) if rank[p.level] <= level]
         return max(own, key=lambda p: rank[p.level], default=None)
 
     def panel(self, node: str | None = None) -> PanelConfig:

@@ -10,9 +10,10 @@ from cython_ext.wire import encode
 from lanes import planfile
 from lanes.envelope import Envelope, Kind, seal
 from lanes.keys import SigningKey, write_key
+from lanes.orders import Order
 from lanes.plan import Plan
 from lanes.planfile import SignedPlan
-from lanes.reports import Event, State, TransitionData
+from lanes.reports import Event, ReceiptData, Stage, State, TransitionData
 from lanes.sparkplug import BDSEQ, REBIRTH
 
 GROUP: Final = "fleet"
@@ -28,9 +29,10 @@ def key_of(name: str) -> SigningKey:
     return SigningKey.from_seed(hashlib.sha256(f"bench/{name}".encode()).digest())
 
 
-def plan_of(nodes: int) -> SignedPlan:
-    """A gauge at each node, 50 nodes a zone, orders by hand."""
-    zones = range(-(-nodes // ZONE_NODES))
+def plan_of(nodes: int, *, zone_nodes: int = ZONE_NODES, siren_every: int = 0) -> SignedPlan:
+    """A gauge at each node, so many nodes a zone, orders by hand; with `siren_every` a siren at each n-th, automatic there."""
+    zones = range(-(-nodes // zone_nodes))
+    sirens = range(0, nodes, siren_every) if siren_every else ()
     document: dict[str, Any] = {
         "version": 1,
         "root": ROOT,
@@ -38,7 +40,12 @@ def plan_of(nodes: int) -> SignedPlan:
         "controller": CONTROLLER,
         "stop_hold_s": 60,
         "zone": [_zone(n) for n in zones],
-        "point": [_point(n) for n in range(nodes)],
+        "point": [_point(n, n // zone_nodes) for n in range(nodes)],
+        "siren": [{"id": f"s{n}", "node": f"n{n}", "zones": (f"z{n // zone_nodes}",)} for n in sirens],
+        "pattern": [{"id": "wail", "source": "bench", "verified": False, "segments": [{"mode": "wail", "on_s": 60}]}]
+        if sirens
+        else [],
+        "policy": [_policy(n // zone_nodes) for n in sirens],
         "key": [_key("node", f"n{n}") for n in range(nodes)] + [_key("controller", CONTROLLER)],
     }
     signed = planfile.build(Plan.model_validate(document))
@@ -57,11 +64,16 @@ def _zone(number: int) -> dict[str, Any]:
     }
 
 
-def _point(number: int) -> dict[str, Any]:
+def _policy(zone: int) -> dict[str, Any]:
+    at = {"zone": f"z{zone}", "hazard": "flood", "level": "alarm"}
+    return at | {"mode": "automatic", "pattern": "wail"}
+
+
+def _point(number: int, zone: int) -> dict[str, Any]:
     return {
         "id": f"p{number}",
         "node": f"n{number}",
-        "zones": (f"z{number // ZONE_NODES}",),
+        "zones": (f"z{zone}",),
         "hazard": "flood",
         "unit": "m",
         "period_s": 10.0,
@@ -115,6 +127,16 @@ class Speaker:
         was, level = (Level.NORMAL, Level.ALARM) if self.seq % 2 else (Level.ALARM, Level.NORMAL)
         cause, value = (Cause.RAISED, 3.5) if self.seq % 2 else (Cause.LOWERED, 1.5)
         data = TransitionData(self._point, cause, was, level, value, Reason.THRESHOLD, Trouble.NONE)
+        now_ns = self._clock.monotonic_ns()
+        return self._seal(
+            Kind.EVENT, self.seq, Event(self._ledger, self.seq, now_ns, CLOCK, self._plan.digest, data).pack()
+        )
+
+    def receipt(self, order: bytes, said: Order, stage: Stage) -> bytes:
+        """Its siren's answer to an order."""
+        self.seq += 1
+        reference = hashlib.sha256(order).digest()[:8]
+        data = ReceiptData(said.siren, reference, stage, "", said.core.incident, 0, measured=True)
         now_ns = self._clock.monotonic_ns()
         return self._seal(
             Kind.EVENT, self.seq, Event(self._ledger, self.seq, now_ns, CLOCK, self._plan.digest, data).pack()

@@ -25,7 +25,7 @@ from bucium.demo import broker
 from bucium.demo.children import Child, Family
 from cython_ext import BuciumError, topics
 from cython_ext.topics import Verb
-from lanes.envelope import Kind, peek
+from lanes.envelope import Envelope, Kind, peek
 from lanes.link import BrokerSettings, Link, MqttConnector
 from lanes.orders import Ack
 
@@ -40,13 +40,14 @@ RESEND_MAX: Final = 500
 RSS_MAX_MIB: Final = 256.0
 
 
-class _Generator:
+class Generator:
     """Publishes as the fleet, and notes when each event is acked."""
 
     def __init__(self, port: int, speakers: Sequence[Speaker]) -> None:
         self._connector = MqttConnector(BrokerSettings.model_validate({"port": port}))
-        self._links: list[Link] = []
+        self.links: list[Link] = []
         self._sent: dict[tuple[str, int], float] = {}
+        self.sent_at: dict[tuple[str, int], float] = {}  # of every event, acked or not
         self._events: dict[tuple[str, int], bytes] = {}
         self.resent = 0
         self._silent = asyncio.Event()  # nothing is unacked
@@ -58,7 +59,7 @@ class _Generator:
     async def connected(self) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             for number in range(LINKS):
-                self._links.append(await stack.enter_async_context(self._connector.connect(f"bench-{number}")))
+                self.links.append(await stack.enter_async_context(self._connector.connect(f"bench-{number}")))
             ears = await stack.enter_async_context(self._connector.connect("bench-ears"))
             await ears.subscribe((f"{topics.ALARM}/{GROUP}/+/order", 1), (topics.beat(GROUP), 1))
             tasks = [group.create_task(self._hear(ears)), group.create_task(self._resend())]
@@ -77,6 +78,11 @@ class _Generator:
                 self.beat.set()
             elif envelope is not None and envelope.kind is Kind.ACK:
                 self._acked(envelope.addressee, Ack.unpack(envelope.body), now_s)
+            elif envelope is not None:
+                await self.heard(envelope, message.payload, now_s)
+
+    async def heard(self, envelope: Envelope, payload: bytes, now_s: float) -> None:
+        """Any other message of the controller to a node."""
 
     async def _resend(self) -> None:
         """As every node does: what is not acked goes again."""
@@ -87,7 +93,7 @@ class _Generator:
                 data = self._events.get((node, seq))
                 if data is not None:
                     self.resent += 1
-                    await self._links[0].publish(topics.report(GROUP, node), data, qos=1)
+                    await self.links[0].publish(topics.report(GROUP, node), data, qos=1)
 
     def _acked(self, node: str, ack: Ack, now_s: float) -> None:
         for seq in range(ack.through, 0, -1):
@@ -106,19 +112,19 @@ class _Generator:
 
         async def some(link: Link, part: Sequence[tuple[str, str, bytes, int]]) -> None:
             for at in range(0, len(part), 20):
-                await asyncio.gather(*(self._say(link, *each) for each in part[at : at + 20]))
+                await asyncio.gather(*(self.say(link, *each) for each in part[at : at + 20]))
 
-        await asyncio.gather(*(some(link, said[n::LINKS]) for n, link in enumerate(self._links)))
+        await asyncio.gather(*(some(link, said[n::LINKS]) for n, link in enumerate(self.links)))
         return time.perf_counter() - began_s
 
-    async def _say(self, link: Link, node: str, topic: str, payload: bytes, qos: int) -> None:
+    async def say(self, link: Link, node: str, topic: str, payload: bytes, qos: int) -> None:
         if qos:
             self._note(node, payload)
         await link.publish(topic, payload, qos=qos)
 
     def _note(self, node: str, event: bytes) -> None:
         self._events[node, self.speakers[node].seq] = event
-        self._sent[node, self.speakers[node].seq] = time.perf_counter()
+        self._sent[node, self.speakers[node].seq] = self.sent_at[node, self.speakers[node].seq] = time.perf_counter()
         self._silent.clear()
 
     async def settled(self) -> None:
@@ -132,7 +138,7 @@ class _Generator:
         until_s = time.perf_counter() + seconds
         while time.perf_counter() < until_s:
             await asyncio.sleep(rng.expovariate(per_s))
-            await say(rng.choice(names), rng.choice(self._links))
+            await say(rng.choice(names), rng.choice(self.links))
 
     async def alarm(self, speaker: Speaker, link: Link) -> None:
         event = speaker.event()
@@ -155,22 +161,22 @@ async def _measured(folder: Path, nodes: int, steady_s: float) -> dict[str, Any]
     async with Family() as family:
         served = await broker.start(family, folder / "broker", folder / "broker.log")
         config = write_centre(folder / CONTROLLER, signed, served.port)
-        generator = _Generator(served.port, speakers)
+        generator = Generator(served.port, speakers)
         async with generator.connected():
-            centre, start_s = await _start(family, generator, config, folder)
-            found: dict[str, Any] = {"nodes": nodes, "start_s": start_s, "rss_idle_mib": _rss_mib(centre.pid)}
+            centre, start_s = await start(family, generator, config, folder)
+            found: dict[str, Any] = {"nodes": nodes, "start_s": start_s, "rss_idle_mib": rss_mib(centre.pid)}
             found |= await _floods(generator, steady_s, lambda: _cpu_s(centre.pid))
-            found["rss_mib"], found["rss_peak_mib"] = _rss_mib(centre.pid), _rss_mib(centre.pid, "VmHWM")
+            found["rss_mib"], found["rss_peak_mib"] = rss_mib(centre.pid), rss_mib(centre.pid, "VmHWM")
             family.require()
             centre.signal(signal.SIGKILL)
             await asyncio.sleep(0.5)
-            again, found["restart_s"] = await _start(family, generator, config, folder)
+            again, found["restart_s"] = await start(family, generator, config, folder)
             found["journal_rows"] = rows_of(folder / CONTROLLER / "data" / "journal.db")
-            found["rss_restarted_mib"] = _rss_mib(again.pid)
+            found["rss_restarted_mib"] = rss_mib(again.pid)
     return found
 
 
-async def _floods(generator: _Generator, steady_s: float, cpu_s: Callable[[], float]) -> dict[str, Any]:
+async def _floods(generator: Generator, steady_s: float, cpu_s: Callable[[], float]) -> dict[str, Any]:
     nodes = len(generator.speakers)
     births_s = await generator.all_say(lambda s: (topics.telemetry(GROUP, Verb.NBIRTH, s.id), s.birth(), 0))
     states_s = await generator.all_say(lambda s: (topics.report(GROUP, s.id), s.state(), 0))
@@ -208,7 +214,7 @@ def rows_of(journal: Path) -> int:
         return int(found or 0)
 
 
-async def _start(family: Family, generator: _Generator, config: Path, folder: Path) -> tuple[Child, float]:
+async def start(family: Family, generator: Generator, config: Path, folder: Path) -> tuple[Child, float]:
     """A controller process; it serves when its beat is heard."""
     generator.beat.clear()
     argv = [sys.executable, "-m", "controller", "--config", str(config), "--log", "warning"]
@@ -240,7 +246,7 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _rss_mib(pid: int, what: str = "VmRSS") -> float:
+def rss_mib(pid: int, what: str = "VmRSS") -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(what):
             return round(int(line.split()[1]) / 1024, 1)

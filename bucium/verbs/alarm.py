@@ -94,31 +94,28 @@ def show(alarm: Alarm, socket: Socket = people.SOCKET, as_json: Json = False) ->
 
 def _told(found: dict[str, Any]) -> None:
     """Who was told when, and how far the escalation has come."""
-    rows = [
-        (_clock(each["at_us"]), each["channel"], _outcome(each), str(each["attempts"]), each["message"])
-        for each in found["told"]
-    ]
-    table("told", ("at", "channel", "outcome", "attempts", "message"), rows)
+    rows = [(_clock(e["at_us"]), e["channel"], _outcome(e), str(e["attempts"])) for e in found["told"]]
+    table("told", ("at", "channel", "outcome", "attempts"), rows, "nobody yet")
     escalation = found["escalation"]
     if escalation is None:
         return
     lines: list[tuple[str, ...]] = []
     for each in escalation["log"]:
         what = f"step {each['step']}" if each["what"] == "step" else each["what"]
-        lines.append((_clock(each["at_us"]), what, each["why"], "", "", ""))
+        lines.append((_clock(each["at_us"]), f"{what}: {each['why']}", "", ""))
         lines += _calls(each["calls"])
-    table(f"escalation {escalation['escalation']}", ("at", "what", "why", "person", "channel", "outcome"), lines)
+    table(f"escalation {escalation['escalation']}", ("at", "", "who", "outcome"), lines)
     if escalation["stuck"]:
         say("NOBODY HAS ANSWERED: everybody has been called by everything", "bold red")
 
 
-def _calls(calls: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+def _calls(calls: list[dict[str, Any]], instead: str = "") -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for call in calls:
+        who = f"{call['person']} by {call['channel']}" if call["person"] else "every channel"
         at = f" {_clock(call['at_us'])}" if call["at_us"] else ""
-        who, channel = call["person"] or "(whoever listens)", call["channel"] or "(all channels)"
-        lines.append(("", "", "", who, channel, f"{call['outcome']}{at}"))
-        lines += _calls(call["instead"])
+        lines.append(("", instead, who, f"{call['outcome']}{at}"))
+        lines += _calls(call["instead"], "  instead")
     return lines
 
 
@@ -127,8 +124,9 @@ def _outcome(each: dict[str, Any]) -> str:
 
 
 def _clock(at_us: int) -> str:
-    """By this machine's clock and time zone."""
-    return datetime.fromtimestamp(at_us / 1e6).astimezone().strftime("%d.%m. %H:%M:%S")
+    """By this machine's clock and time zone; with the day when that is not today."""
+    at = datetime.fromtimestamp(at_us / 1e6).astimezone()
+    return at.strftime("%H:%M:%S" if at.date() == datetime.now().astimezone().date() else "%d.%m. %H:%M:%S")
 
 
 @app.command()

@@ -41,6 +41,18 @@ def ingest(as_json: Json = False) -> None:
 
 
 @app.command()
+def storm(
+    alarms: Annotated[int, typer.Option(help="How many, each of a zone of its own.", min=10, max=10_000)] = 5_000,
+    as_json: Json = False,
+) -> None:
+    """5,000 alarms in one second: durable, told, sirens first. A minute or two.
+
+    Example: bucium bench storm --alarms 1000
+    """
+    _run("storm", as_json, alarms=alarms)
+
+
+@app.command()
 def latency(as_json: Json = False) -> None:
     """Order to relay, stop to off, smoke to siren, the pattern's own precision: real programs, a real broker. Some two minutes.
 
@@ -58,7 +70,7 @@ def edge(as_json: Json = False) -> None:
     _run("node", as_json)
 
 
-def _run(name: str, as_json: bool) -> None:
+def _run(name: str, as_json: bool, **options: Any) -> None:
     if find_spec(f"bucium.bench.{name}") is None:
         raise BuciumError(f"this installation has no bench {name!r}")
     try:
@@ -66,7 +78,7 @@ def _run(name: str, as_json: bool) -> None:
         if hasattr(module, "run"):
             module.run(json=as_json)  # it prints as it goes: a long one
             return
-        found = module.measure()
+        found = module.measure(**options)
     except ImportError as error:
         raise BuciumError(f"the comparison needs {error.name}; get it with: pip install --group test") from None
     if as_json:

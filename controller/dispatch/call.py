@@ -22,6 +22,7 @@ UNREACHED: Final = {"not-delivered": "unreached"}  # to everybody this reason sa
 def tell_of(author: Author, call: Call, sent_us: int) -> bytes:
     """The message's bytes."""
     plan = author.plan
+    spoken = texts.LANGUAGES if call.person else author.settings.languages  # a person has a language of their own
     document: dict[str, Any] = {
         "version": VERSION,
         "identifier": call.identifier,
@@ -38,7 +39,7 @@ def tell_of(author: Author, call: Call, sent_us: int) -> bytes:
         "alarms": [_alarm(author, each) for each in call.about],
         "at": time_of(call.at_us),
         "plan": plan.version,
-        "texts": {language: words(author, call, language) for language in texts.LANGUAGES},
+        "texts": {language: words(author, call, language) for language in spoken},
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
@@ -59,7 +60,8 @@ def words(author: Author, call: Call, language: Language) -> dict[str, str]:
     """Headline, description and instruction in one language: a person's own, whatever the zone speaks."""
     worst = call.about[0]
     facts = {"zone": _zone(author, worst, language), "event": _event(worst, language), "count": call.count}
-    headline = texts.text(language, "headline.calls" if call.count > 1 else "headline.call", **facts)
+    several = "s" if call.count > 1 else ""
+    headline = texts.text(language, f"headline.{call.kind}{several}", **facts)
     status = status_of(call.mode, author.plan.root)
     marked = f"{texts.text(language, f'mode.{status.lower()}')}: " if status != "Actual" else ""
     lines = [_line(author, each, language) for each in call.about]

@@ -52,6 +52,11 @@ _ITEMS: Final[dict[Record, tuple[str, ...]]] = {
     Record.EXERCISE: ("exercise", "at_us", "steps", "activation", "began_us"),
     Record.DELIVERY: ("channel", "identifier", "alarm", "outcome", "detail", "attempts", "at_us", "took_ms"),
     Record.NOTICE: ("notice",),
+    Record.ESCALATION: (
+        *("zone", "hazard", "mode", "alarm", "escalation", "what", "step", "why", "severity", "elapsed_ns"),
+        "calls",
+    ),
+    Record.CALL: ("call", "channels_left", "within_ms", "instead_of"),
     Record.TROUBLE: ("code", "subject", "source", "on"),
     Record.HEAD: ("of_row", "of_hash", "signed_us", "kid", "signature"),
     Record.SNAPSHOT: ("of_row", "sha256"),

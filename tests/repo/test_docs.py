@@ -314,6 +314,14 @@ def test_every_end_of_an_order_is_explained():
         assert code in page
 
 
+def test_every_reason_of_an_escalation_is_explained():
+    from controller.escalations import WHY
+
+    page = section("escalation.md", "Who was told, and when")
+    assert set(first_cells(page, column=1)) == set().union(*WHY.values())
+    assert set(first_cells(page)) == set(WHY)
+
+
 def test_every_refusal_of_an_act_is_explained():
     said = {code for folder in ("controller", "edge", "lanes") for code in codes_of(folder, {"ControlError"})}
     tree = ast.parse((ROOT / "lanes" / "acts.py").read_text())
