@@ -1,4 +1,4 @@
-"""`bucium bench storm` at 1,000 (reliability.md F31): nothing lost on any leg, sirens first. Seconds are for the campaign to print."""
+"""`bucium bench storm` at 1,000 (reliability.md F31): nothing is lost, sirens come first. Its seconds are printed, not judged."""
 
 from bucium.bench import storm
 
