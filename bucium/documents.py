@@ -1,4 +1,4 @@
-"""The five TOML files of Bucium: which is which, the model that checks each, and what else must be right around it."""
+"""The six TOML files of Bucium: which is which, the model that checks each, and what else must be right around it."""
 
 import tomllib
 from collections.abc import Callable
@@ -50,6 +50,12 @@ DOCUMENTS: Final = (
         "people, rotas and escalations of a controller",
         frozenset({"person", "rota", "escalation"}),
         _model("controller.duty", "DutyFile"),
+    ),
+    Document(
+        "desk",
+        "lamps and buzzers at the dispatch desk",
+        frozenset({"lamp", "bus", "device"}),
+        _model("firmware_bridge.desk", "DeskConfig"),
     ),
     Document(
         "plan", "the plan, before it is built", frozenset({"zone", "policy", "pattern"}), _model("lanes.plan", "Plan")

@@ -1,5 +1,7 @@
 """`bucium alarm`: the alarm list, and what people say to it. An acknowledgement stops no siren."""
 
+import asyncio
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -297,6 +299,19 @@ def _place(text: str) -> tuple[str, Hazard]:
     if hazard.upper() not in Hazard.__members__:
         raise ConfigError(f"{text!r} is no zone/hazard, e.g. mill/fire", source="ALARM")
     return zone, Hazard[hazard.upper()]
+
+
+@app.command()
+def lamps(config: Annotated[Path, typer.Option(help="Which relays, and what they show.")] = Path("desk.toml")) -> None:
+    """Lamps and buzzers at the desk follow the alarm list, until SIGTERM or Ctrl-C. A list that cannot be read lights them all.
+
+    Example: bucium alarm lamps --config desk.toml
+    """
+    from firmware_bridge import desk
+
+    found = desk.Lamps(desk.load(config), clock=SystemClock(), base=config.parent)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(found.run())
 
 
 def _do(act: Act, socket: Path, key: Path, as_json: bool) -> None:

@@ -17,7 +17,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document a file ins
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(help="node.toml, controller.toml, duty.toml, plan.toml, root.toml.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="node.toml, controller.toml, duty.toml, desk.toml, plan.toml, root.toml.")
+    ],
     kind: Kind = "",
     as_json: Json = False,
 ) -> None:

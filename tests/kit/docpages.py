@@ -211,6 +211,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "node": lambda: configuration("node"),
     "controller": lambda: configuration("controller"),
     "duty": lambda: configuration("duty"),
+    "desk": lambda: configuration("desk"),
     "plan": lambda: configuration("plan"),
     "root": lambda: configuration("root"),
     "alarm-table": alarm_table,

@@ -1,0 +1,161 @@
+"""Lamps at the dispatch desk: they follow the alarm list of a real control socket, and are lit when it cannot be read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cython_ext import ConfigError
+from firmware_bridge.desk import STUCK, DeskConfig, Lamps
+from lanes import control
+from lanes.settings import parse
+from tests.kit.clock import ManualClock
+
+DESK = """
+controller = "c.sock"
+[[bus]]
+id = "pins"
+type = "gpio"
+chip = "simulated"
+record = "edges.jsonl"
+[[device]]
+id = "relays"
+bus = "pins"
+output = [{ point = "lamp", line = "GPIO17" }, { point = "buzzer", line = "GPIO27" }, { point = "beacon", line = "GPIO22" }]
+[[lamp]]
+device = "relays"
+point = "lamp"
+lit_at_rest = true
+[[lamp]]
+device = "relays"
+point = "buzzer"
+least = "danger"
+blink = true
+[[lamp]]
+device = "relays"
+point = "beacon"
+shows = "stuck"
+"""
+
+
+class Centre:
+    """What a controller would say."""
+
+    def __init__(self) -> None:
+        self.alarms: list[dict[str, Any]] = []
+        self.troubles: list[dict[str, Any]] = []
+        self.root = "GALATI"
+
+    def alarm(self, state: str, severity: int, mode: str = "live") -> None:
+        self.alarms = [{"state": state, "severity": severity, "mode": mode}]
+
+    async def list(self, _: dict[str, Any]) -> Any:
+        return self.alarms
+
+    async def status(self, _: dict[str, Any]) -> Any:
+        return {"root": self.root, "troubles": self.troubles}
+
+
+@asynccontextmanager
+async def serving(folder: Path, centre: Centre) -> AsyncIterator[None]:
+    async with control.serve(folder / "c.sock", {"alarm.list": centre.list, "status": centre.status}):
+        yield
+
+
+def lamps(folder: Path, clock: ManualClock, text: str = DESK) -> Lamps:
+    return Lamps(parse(text, DeskConfig), clock=clock, base=folder)
+
+
+def relays(desk: Lamps) -> dict[str, bool]:
+    """Which relays pull now."""
+    board = desk._bridge.buses["pins"].chip.board  # type: ignore[attr-defined]
+    return {name: board.levels[line] for name, line in (("lamp", "GPIO17"), ("buzzer", "GPIO27"), ("beacon", "GPIO22"))}
+
+
+async def test_they_follow_what_waits_for_a_person(tmp_path: Path) -> None:
+    centre, clock = Centre(), ManualClock()
+    desk = lamps(tmp_path, clock)
+    await desk._bridge.open()
+    async with serving(tmp_path, centre):
+        await desk.look()
+        assert desk.lit == (False, False, False)
+        assert relays(desk)["lamp"], "wired to its rest contact: dark while the relay pulls"
+        centre.alarm("unacknowledged", 2)
+        await desk.look()
+        assert desk.lit == (True, False, False)
+        assert not relays(desk)["lamp"]
+        centre.alarm("latched-unacknowledged", 3)
+        seen = set()
+        for _ in range(4):
+            await desk.look()
+            seen.add(relays(desk)["buzzer"])
+        assert seen == {True, False}, "it blinks"
+        centre.alarm("acknowledged", 3)
+        centre.troubles = [{"code": STUCK}]
+        await desk.look()
+        assert desk.lit == (False, False, True)
+        centre.alarm("unacknowledged", 3, "test")
+        centre.troubles = []
+        await desk.look()
+        assert desk.lit == (False, False, False)
+    await desk._bridge.close()
+
+
+async def test_a_list_that_cannot_be_read_lights_all_and_before_the_first_answer_too(tmp_path: Path) -> None:
+    centre, clock = Centre(), ManualClock()
+    desk = lamps(tmp_path, clock)
+    await desk._bridge.open()
+    await desk.look()
+    assert desk.lit == (True, True, True)
+    async with serving(tmp_path, centre):
+        await desk.look()
+        assert desk.lit == (False, False, False)
+    clock.advance(9)
+    await desk.look()
+    assert desk.lit == (False, False, False), "a controller that restarts is no alarm"
+    clock.advance(2)
+    await desk.look()
+    assert desk.lit == (True, True, True)
+    await desk._bridge.close()
+    assert relays(desk) == {"lamp": False, "buzzer": False, "beacon": False}
+
+
+async def test_when_the_program_ends_the_relays_are_released(tmp_path: Path) -> None:
+    desk = lamps(tmp_path, ManualClock())
+    task = asyncio.create_task(desk.run())
+    while not desk.lit:
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not any(relays(desk).values())
+
+
+async def test_a_real_relay_refuses_a_demo(tmp_path: Path) -> None:
+    centre = Centre()
+    centre.root = "DEMO"
+    text = DESK.replace(
+        'type = "gpio"\nchip = "simulated"\nrecord = "edges.jsonl"', 'type = "modbus-tcp"\nhost = "127.0.0.1"'
+    )
+    text = (
+        text.split("output =")[0]
+        + 'profile = "waveshare-relay8"\nunit = 1\n[[lamp]]\ndevice = "relays"\npoint = "relay-1"\n'
+    )
+    desk = lamps(tmp_path, ManualClock(), text)
+    async with serving(tmp_path, centre):
+        with pytest.raises(ConfigError, match="DEMO"):
+            await desk.look()
+    await desk._bridge.close()
+
+
+def test_a_lamp_on_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no relay 'bell': it has lamp, buzzer, beacon"):
+        lamps(tmp_path, ManualClock(), DESK.replace('point = "lamp"\nlit', 'point = "bell"\nlit'))
+    with pytest.raises(ConfigError, match="there is none"):
+        lamps(
+            tmp_path,
+            ManualClock(),
+            DESK.replace('device = "relays"\npoint = "lamp"', 'device = "relay"\npoint = "lamp"'),
+        )
