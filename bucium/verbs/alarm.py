@@ -127,8 +127,8 @@ def _outcome(each: dict[str, Any]) -> str:
 
 def _clock(at_us: int) -> str:
     """By this machine's clock and time zone; with the day when that is not today."""
-    at = datetime.fromtimestamp(at_us / 1e6).astimezone()
-    return at.strftime("%H:%M:%S" if at.date() == datetime.now().astimezone().date() else "%d.%m. %H:%M:%S")
+    at, now = (datetime.fromtimestamp(us / 1e6).astimezone() for us in (at_us, SystemClock().wall_us()))
+    return at.strftime("%H:%M:%S" if at.date() == now.date() else "%d.%m. %H:%M:%S")
 
 
 @app.command()
