@@ -98,18 +98,17 @@ class Silences:
             due_ns = first_ns + CUT_OFF_NS + SLACK_NS
             if first_ns < world.began_ns + EARLY_NS or due_ns >= last_ns or last_ns > world.healed_ns:
                 continue
-            if (
-                world.outages.within(node, first_ns - LATE_START_NS, due_ns)
-                - self._broker(first_ns - LATE_START_NS, due_ns)
-                > 0
-            ):
+            if self._hindered(node, first_ns - LATE_START_NS, due_ns):
                 continue
             world.seen["a silent controller had to be missed"] += 1
             if not _on_at(cut, due_ns) and not world.disks[node].failed:
                 yield f"I5 the controller was silent from {first_ns / NS:.1f} s on, and {node} did not notice"
 
-    def _broker(self, first_ns: int, last_ns: int) -> int:
-        return self.world.outages.within("broker", first_ns, last_ns)
+    def _hindered(self, node: str, first_ns: int, last_ns: int) -> bool:
+        """Whether something else than the broker kept the node from its work, perhaps while the broker was away, too."""
+        world = self.world
+        others = world.outages.within(node, first_ns, last_ns) - world.outages.within("broker", first_ns, last_ns)
+        return others > 0 or world.still.within(node, first_ns, last_ns) > 0
 
     # What had to sound.
 
@@ -146,10 +145,8 @@ class Silences:
     def _must_act_alone(self, node: str, first_ns: int, last_ns: int) -> bool:
         """The node is well, and nobody gives orders (I10)."""
         world = self.world
-        others = world.outages.within(node, first_ns - LATE_START_NS, last_ns) - self._broker(
-            first_ns - LATE_START_NS, last_ns
-        )
-        return others <= 0 and world.mute.within(site.CENTRE, first_ns, last_ns) == last_ns - first_ns
+        hindered = self._hindered(node, first_ns - LATE_START_NS, last_ns)
+        return not hindered and world.mute.within(site.CENTRE, first_ns, last_ns) == last_ns - first_ns
 
     def _dangers(self, source: str) -> Iterator[tuple[int, int]]:
         """When a node's point rose to the policy's Level and stayed there; and since when the alarm had been open."""

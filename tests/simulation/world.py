@@ -81,6 +81,7 @@ class World:
         self.witness = Witness(self.keys, self.seen)
         self.outages = Outages(lambda: self.now_ns)
         self.mute = Outages(lambda: self.now_ns)  # when which machine said nothing
+        self.still = Outages(lambda: self.now_ns)  # when which machine's program did not run: dead, or stopped
         self.kept: dict[Key, Happening] = {}  # every event that stood in a ledger after a crash, or at the end
         self.spoilt: set[Key] = set()  # events of ledgers whose bytes we have changed
         self.findings: list[str] = []
@@ -141,6 +142,7 @@ class World:
         if machine.lives:
             self.outages.end((name,))
             self.mute.end((name,))
+            self.still.end((name,))
         machine.start(self._ended)
 
     def kill(self, name: str, *, down_s: float = RESTART_S, copied: Any = lambda _: None, power: bool = False) -> None:
@@ -152,6 +154,7 @@ class World:
         self._thawed(name)
         self.outages.begin((name,))
         self.mute.begin((name,))
+        self.still.begin((name,))
         life = machine.life
         machine.kill(copied=copied)
         self._bury(life)
@@ -181,6 +184,7 @@ class World:
             self.frozen_ns[name] = self.now_ns
             machine.freeze()
             self.mute.begin((name,))
+            self.still.begin((name,))
             self.later(15.0, self._stopped, name, machine.lives)
             if name != site.CENTRE:
                 self.later(WATCHDOG_S, self._watchdog, name, self.now_ns)
@@ -196,6 +200,7 @@ class World:
         since_ns = self.frozen_ns.pop(name, None)
         if since_ns is not None:
             self.mute.end((name,))
+            self.still.end((name,))
             self.witness.thawed(name, since_ns, self.now_ns)
 
     def _stopped(self, name: str, lives: int) -> None:
@@ -237,6 +242,7 @@ class World:
         self.seen[f"{'controller' if machine.name == site.CENTRE else 'node'} gave up for its disk"] += 1
         self.outages.begin((machine.name,))
         self.mute.begin((machine.name,))
+        self.still.begin((machine.name,))
         self.network.drop(machine.name)
         if machine.lives < RESTARTS_MAX:
             self.later(RESTART_S, self.start, machine.name)
