@@ -58,7 +58,7 @@ _STRANGE: Final = """
 SELECT count(*) FROM salvaged WHERE typeof(rank) != 'integer' OR typeof(seq) != 'integer' OR typeof(ledger) != 'blob'
 OR typeof(data) != 'blob'
 """
-META: Final = {"id": bytes, "through": int, "journal": bytes, "pruned": int, "counter": int}
+META: Final = {"id": bytes, "node": str, "through": int, "journal": bytes, "pruned": int, "counter": int}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Ledger:
             self._db.pragma("max_page_count", self._pages)
             self._db.pragma("wal_autocheckpoint", WAL_PAGES)
             self._db.pragma("journal_size_limit", WAL_BYTES_MAX)
-            if self._meta("id") is None:
+            if self._meta("id") is None and not self._last():
                 with self._db:
                     self._set(id=entropy(STORE_ID_BYTES), node=node, through=0, journal=b"", pruned=0, counter=0)
             self._inspect(node)
@@ -122,13 +122,13 @@ class Ledger:
 
     def _inspect(self, node: str) -> None:
         """Raise DamagedError unless every row is as it was written."""
-        if (owner := self._meta("node")) != node:
-            raise DamagedError(f"it belongs to node {owner!r}, this is {node!r}", self.path)
         if (said := self._db.pragma("quick_check")) != "ok":
             raise DamagedError(f"quick_check: {str(said)[:80]}", self.path)
         for name, kind in META.items():
             if type(self._meta(name)) is not kind:
                 raise DamagedError(f"its {name!r} is not what was written", self.path)
+        if (owner := self._meta("node")) != node:
+            raise DamagedError(f"it belongs to node {owner!r}, this is {node!r}", self.path)
         self.id: bytes = self._meta("id")
         self.head = self._last()
         self.through: int = self._meta("through")
@@ -356,43 +356,3 @@ def is_whole(seq: object, rank: object, data: object, digest: object) -> bool:
     ):
         return False
     return digest == digest_of(seq, rank, data)
-
-
-def read_unacked(path: Path, node: str, head: int | None = None) -> Iterator[Kept]:
-    """What can still be read of a damaged ledger: its unacked events whose digest is right; none when it is another node's.
-
-    Events above `head` were never promised to anyone (their commit failed) and are left out. Never raises for the damage.
-    """
-    with suppress(*UNREADABLE):
-        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
-            meta = dict(db.execute("SELECT name, value FROM meta"))
-            ledger, acked = meta.get("id"), meta.get("through")
-            if meta.get("node") != node or not isinstance(ledger, bytes) or not isinstance(acked, int):
-                return
-            last = acked
-            for kept in _right_rows(db, "SELECT * FROM event ORDER BY seq", ledger):
-                if acked < kept.seq and (head is None or kept.seq <= head):
-                    yield kept
-                last = kept.seq
-            for kept in _right_rows(
-                db, "SELECT * FROM event ORDER BY seq DESC", ledger
-            ):  # from the other end of the damage
-                if kept.seq <= last:
-                    break
-                if head is None or kept.seq <= head:
-                    yield kept
-            with suppress(*UNREADABLE):
-                for rank, old, seq, data in db.execute("SELECT * FROM salvaged"):
-                    if type(old) is bytes and type(seq) is int and type(data) is bytes:
-                        yield Kept(old, seq, rank == URGENT, data)
-        finally:
-            db.close()
-
-
-def _right_rows(db: apsw.Connection, query: str, ledger: bytes) -> Iterator[Kept]:
-    """Events as far as the damage lets us read, less those that are not what was written."""
-    with suppress(*UNREADABLE):
-        for row in db.execute(query):
-            if is_whole(*row):
-                yield Kept(ledger, row[0], row[1] == URGENT, row[2])

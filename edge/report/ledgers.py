@@ -26,7 +26,8 @@ from lanes.orders import Ack
 from lanes.store import StoreError
 
 from .ballast import Ballast
-from .ledger import MEMORY, AckVerdict, DamagedError, Draft, Kept, Ledger, read_unacked
+from .ledger import MEMORY, AckVerdict, DamagedError, Draft, Kept, Ledger
+from .remains import read_unacked
 
 ASIDE_MAX: Final = 2  # settled ledgers kept for inquiry: 128 MiB
 OWING_MAX: Final = 8  # ledgers whose debts could not yet be settled

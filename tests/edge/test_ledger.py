@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edge.report.ledger import AckVerdict, DamagedError, Draft, Kept, Ledger, read_unacked
+from edge.report.ledger import AckVerdict, DamagedError, Draft, Kept, Ledger
 from edge.report.ledgers import BROKEN
+from edge.report.remains import read_unacked
 from lanes.orders import Ack
 from lanes.store import StoreError
 from tests.kit.nodes import NODE, entropy

@@ -1,19 +1,24 @@
 """What the ledger does when the disk fails it: nothing promised is lost, and alarms still go out."""
 
 import shutil
+import sqlite3
 from hashlib import sha256
 from pathlib import Path
 
 import apsw
 import pytest
 
+from cython_ext import ClockQuality, ClockSource
 from edge.report.ballast import BALLAST_BYTES, Ballast
 from edge.report.ledger import Draft, Ledger
 from edge.report.ledgers import SETTLED_EVENTS, Finding, Ledgers
+from lanes.envelope import Envelope, Kind, seal
 from lanes.orders import Ack
+from lanes.reports import Event, TroubleData
 from lanes.store import StoreError
 from tests.kit.disk import Disk, faulty_disk
 from tests.kit.nodes import NODE, entropy
+from tests.kit.plans import key
 
 
 def draft(urgent: bool = False) -> Draft:
@@ -182,6 +187,39 @@ def test_another_nodes_ledger_gives_nothing_away(tmp_path):
     ledgers = open_ledgers(tmp_path)
     assert ledgers.findings == [Finding("ledger-replaced", True, "foreign")]
     assert owed(ledgers) == set()
+
+
+def signed_draft() -> Draft:
+    """As a node signs it; the ledger believes what an event says of itself, when the file's own head is damaged."""
+
+    def sealed(ledger: bytes, seq: int) -> bytes:
+        body = Event(ledger, seq, seq, ClockQuality(ClockSource.NTP, 5), bytes(8), TroubleData("test", True, "")).pack()
+        return seal(Envelope(Kind.EVENT, NODE, "centre", bytes(8), seq, 1, 1, 0, body), key(NODE))
+
+    return Draft(True, sealed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE meta SET value = 'quax' WHERE name = 'node'",
+        "UPDATE meta SET value = CAST(X'FF' AS TEXT) WHERE name = 'node'",
+        "UPDATE meta SET value = 77 WHERE name = 'id'",
+        "UPDATE meta SET value = 1 << 40 WHERE name = 'through'",
+        "UPDATE meta SET value = NULL",
+        "DELETE FROM meta",
+    ],
+)
+def test_a_damaged_head_loses_no_event(tmp_path, change):
+    ledgers = open_ledgers(tmp_path)
+    kept = ledgers.append([signed_draft() for _ in range(3)])
+    ledgers.close()
+    with sqlite3.connect(tmp_path / "ledger.db") as other:
+        other.execute(change)
+        other.execute("UPDATE event SET rank = 7 WHERE seq = 1")  # so that it is found in any case
+    other.close()
+    again = open_ledgers(tmp_path, 2)
+    assert owed(again) == {each.key for each in kept[1:]}
 
 
 def test_only_a_few_ledgers_are_kept_aside(tmp_path):
