@@ -1,13 +1,14 @@
 """What every test may ask for, the rule that in CI nothing is skipped unseen, and what a run compared with the oracle."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kit import brokers
+from tests.kit import brokers, watched
 
+watched.begin()
 CI = os.environ.get("CI") == "true"
 
 
@@ -20,6 +21,13 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[brokers.R
     running = brokers.RealBroker(request.param, tmp_path / "broker").start()
     yield running
     running.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """The relay monitor watches every test in which a siren is sounded."""
+    with watched.watching(item.path.relative_to(item.config.rootpath)):
+        return (yield)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -24,6 +24,7 @@ from edge.siren.sirens import Sirens
 from edge.siren.standing import Standing
 from firmware_bridge.driver import Device
 from firmware_bridge.settings import SirenSettings
+from firmware_bridge.simulators.record import Entry
 from firmware_bridge.sirens.make import make_siren
 from lanes.exercises import Occasion
 from lanes.keys import Mode, Role
@@ -35,6 +36,7 @@ from tests.kit.clock import ManualClock, run_virtual
 from tests.kit.modbus import MemoryLine, device
 from tests.kit.orders import BOOT, CONTROLLER, NODE, PLAN, ZONES, Maker, Say, key_of
 from tests.kit.plans import key_entry, signed
+from tests.kit.relay_monitor import RelayMonitor
 
 AT_US = int(datetime(2026, 12, 2, 8, 0, tzinfo=UTC).timestamp()) * 1_000_000  # first Wednesday, 10:00 in Bucharest
 MIN_US = 60_000_000
@@ -221,6 +223,8 @@ class Station:
         self.line.add("federal-informer", 1)
         self.bus = self.line.bus(timeout_s=0.2)
         self.receipts: list[ReceiptData] = []
+        self.monitor = RelayMonitor({"s1": "s1"})
+        self.line.record.watch(self._entry)
         self.make = Maker(clock, plan=plan())
         devices: dict[str, Device] = {"informer": device(self.bus, "federal-informer", 1, clock)}
         self.siren = make_siren(SirenSettings.model_validate({"id": "s1", "device": "informer"}), devices, clock)
@@ -240,6 +244,15 @@ class Station:
 
     async def _record(self, receipt: ReceiptData) -> None:
         self.receipts.append(receipt)
+
+    def _entry(self, entry: Entry) -> None:
+        if entry.what == "sound":
+            self.monitor.edge("s1", bool(entry.value), entry.at_ns)
+
+    async def give(self, data: bytes) -> None:
+        """A valid order."""
+        self.monitor.permit("s1", self.clock.monotonic_ns(), 120.0)
+        await self.sirens.order(data)
 
     def told(self) -> list[tuple[Stage, str]]:
         return [(one.stage, one.reason) for one in self.receipts]
@@ -261,13 +274,15 @@ def at_work(folder: Path, scenario) -> None:  # type: ignore[no-untyped-def]
         await scenario(station)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        station.monitor.check(clock.monotonic_ns())
+        assert not station.monitor.findings, station.monitor.findings
 
     run_virtual(main(), clock)
 
 
 def test_it_sounds_once(tmp_path: Path) -> None:
     async def scenario(s: Station) -> None:
-        await s.sirens.order(s.make.seal(SAY))
+        await s.give(s.make.seal(SAY))
         await asyncio.sleep(5)
         assert s.sounds()
         assert s.told()[0] == (Stage.ACCEPTED, "calendar")
@@ -284,9 +299,9 @@ def test_it_sounds_once(tmp_path: Path) -> None:
 
 def test_a_live_order_takes_its_place(tmp_path: Path) -> None:
     async def scenario(s: Station) -> None:
-        await s.sirens.order(s.make.seal(SAY))
+        await s.give(s.make.seal(SAY))
         await asyncio.sleep(5)
-        await s.sirens.order(s.make.order())
+        await s.give(s.make.order())
         await asyncio.sleep(5)
         assert (Stage.STOPPED, "replaced") in s.told()
         assert (Stage.ACCEPTED, "evidence") in s.told()
@@ -304,7 +319,7 @@ def test_a_live_order_takes_its_place(tmp_path: Path) -> None:
 
 def test_it_gives_way_to_an_alarm_of_the_nodes_own(tmp_path: Path) -> None:
     async def scenario(s: Station) -> None:
-        await s.sirens.order(s.make.seal(SAY))
+        await s.give(s.make.seal(SAY))
         await asyncio.sleep(5)
         raised = TransitionData("gauge", Cause.RAISED, Level.NORMAL, Level.ALARM, 3.2, Reason.THRESHOLD, Trouble.NONE)
         s.reflex.transition(raised, key_of(5))
@@ -320,7 +335,7 @@ def test_it_gives_way_to_an_alarm_of_the_nodes_own(tmp_path: Path) -> None:
 
 def test_an_exercise_stop_ends_it_and_a_late_resend_does_not_begin_it_again(tmp_path: Path) -> None:
     async def scenario(s: Station) -> None:
-        await s.sirens.order(s.make.seal(SAY))
+        await s.give(s.make.seal(SAY))
         await asyncio.sleep(5)
         await s.sirens.order(s.make.stop(mode=Mode.EXERCISE))
         await asyncio.sleep(2)
@@ -335,7 +350,7 @@ def test_an_exercise_stop_ends_it_and_a_late_resend_does_not_begin_it_again(tmp_
 
 def test_an_exercise_stop_does_not_end_a_live_sound(tmp_path: Path) -> None:
     async def scenario(s: Station) -> None:
-        await s.sirens.order(s.make.order())
+        await s.give(s.make.order())
         await asyncio.sleep(5)
         await s.sirens.order(s.make.stop(mode=Mode.EXERCISE))
         await asyncio.sleep(2)

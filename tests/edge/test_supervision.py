@@ -13,6 +13,7 @@ from edge.siren.supervision import Supervision
 from firmware_bridge.driver import Device, Reading
 from firmware_bridge.settings import SirenSettings
 from firmware_bridge.simulators.faults import Fault, Misbehaviour
+from firmware_bridge.simulators.record import Entry
 from firmware_bridge.sirens.driver import SirenStatus, Supervised
 from firmware_bridge.sirens.make import make_siren
 from lanes.battery import Basis, Battery, left
@@ -24,6 +25,7 @@ from lanes.store import run_here
 from tests.kit.clock import ManualClock, run_virtual
 from tests.kit.modbus import MemoryLine, device
 from tests.kit.orders import BOOT, NODE, Maker, Say, siren_plan
+from tests.kit.relay_monitor import RelayMonitor
 
 SEEN_S = 20.0  # issue 5: supervision ≤ 20 s
 PARTS = {
@@ -42,6 +44,8 @@ class Bench:
         self.line = MemoryLine(clock)
         self.line.add("federal-informer", 1)
         self.receipts: list[ReceiptData] = []
+        self.monitor = RelayMonitor({"s1": "s1"})
+        self.line.record.watch(self._entry)
         self.make = Maker(clock)
         self.said: list[float] = []
         store = OrderStore(
@@ -67,6 +71,15 @@ class Bench:
 
     async def _record(self, receipt: ReceiptData) -> None:
         self.receipts.append(receipt)
+
+    def _entry(self, entry: Entry) -> None:
+        if entry.what == "sound":
+            self.monitor.edge("s1", bool(entry.value), entry.at_ns)
+
+    async def give(self, data: bytes) -> None:
+        """A valid order."""
+        self.monitor.permit("s1", self.clock.monotonic_ns(), 120.0)
+        await self.sirens.order(data)
 
     def put(self, number: int, value: float) -> None:
         self.line.units[1].memory.set(f"input-{number}", value)
@@ -95,6 +108,8 @@ def run(folder: Path, scenario: Callable[[Bench], Awaitable[None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        bench.monitor.check(clock.monotonic_ns())
+        assert not bench.monitor.findings, bench.monitor.findings
 
     run_virtual(main(), clock)
 
@@ -155,7 +170,7 @@ def test_one_lost_answer_is_no_fault(tmp_path: Path) -> None:
 
 async def sound(bench: Bench, seconds: float) -> None:
     incident = (bench.make.seq + 1).to_bytes(8, "big")
-    await bench.sirens.order(bench.make.order(incident=incident))
+    await bench.give(bench.make.order(incident=incident))
     await asyncio.sleep(seconds)
 
 
@@ -166,7 +181,7 @@ def test_a_rotor_that_does_not_turn_is_seen_while_it_sounds_and_remembered(tmp_p
         assert bench.judged() == (Ready.CANNOT_SOUND, ("rotation",))
         await asyncio.sleep(300)
         assert bench.judged() == (Ready.CANNOT_SOUND, ("rotation",)), "nothing has shown since that it turns"
-        await bench.sirens.order(bench.make.order(incident=b"again..."))
+        await bench.give(bench.make.order(incident=b"again..."))
         await asyncio.sleep(5)
         bench.put(4, 1)
         await asyncio.sleep(5)

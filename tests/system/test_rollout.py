@@ -14,6 +14,7 @@ from controller import config as controller_config
 from cython_ext import SystemClock
 from edge import app as edge_app
 from edge import config as edge_config
+from firmware_bridge.simulators.record import Entry
 from lanes import control, planfile
 from lanes.keys import SigningKey, write_key
 from lanes.link import MqttConnector
@@ -21,6 +22,7 @@ from lanes.store import ThreadRunner, run_here
 from tests.kit import brokers, capkeys
 from tests.kit.face import Face
 from tests.kit.nodes import CONTROLLER, KEYS, NODE, document
+from tests.kit.relay_monitor import RelayMonitor
 from tests.kit.site import PLANNERS, lay_out, signed_plan, world
 from tests.kit.slowline import SlowLine
 
@@ -76,6 +78,8 @@ class Network:
         self.folder, self.face = folder, face
         self.broker, self.node_broker = broker, node_broker or broker
         self.devices = world(folder / "record.jsonl")
+        self.monitor = RelayMonitor({"relay-1": "school"})
+        self.devices.record.watch(self._entry)
         self.stop = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
         self.socket = folder / "c" / "c.sock"
@@ -106,6 +110,15 @@ class Network:
         self.tasks.append(
             asyncio.create_task(controller_app.run(ready, connector=connector, runner=run_here, **common))
         )
+
+    def _entry(self, entry: Entry) -> None:
+        if entry.device == "relays":
+            self.monitor.edge(entry.name, bool(entry.value), entry.at_ns)
+
+    def flood(self) -> None:
+        """The water rises, and the siren may sound for it, once; not before."""
+        self.monitor.permit("relay-1", SystemClock().monotonic_ns(), max_s=300, within_s=300)
+        self.devices.set("gauge", "level", 3.2)
 
     async def say(self, *words: object) -> Any:
         """A verb of the command line, at the controller's socket."""
@@ -139,6 +152,8 @@ class Network:
         self.stop.set()
         await asyncio.wait_for(asyncio.gather(*self.tasks), LIMIT_S)
         self.runner.close()
+        self.monitor.check(SystemClock().monotonic_ns())
+        assert not self.monitor.findings, self.monitor.findings
 
 
 @pytest.fixture
@@ -163,7 +178,7 @@ async def test_a_threshold_is_changed_in_the_whole_network_and_a_latched_point_i
     async with network.devices:
         network.start()
         await network.until(network.current)
-        network.devices.set("gauge", "level", 3.2)
+        network.flood()
         await network.until(network.level)
 
         # The gauge was moved: from now on it alarms half a metre later, and latches.
@@ -225,7 +240,7 @@ async def test_on_a_slow_link_an_alarm_does_not_wait_for_the_plan(folder: Path, 
                 return sent is not None and sent > 0
 
             await network.until(under_way)
-            network.devices.set("gauge", "level", 3.2)
+            network.flood()
             await network.until(network.level)
             assert not await network.current(), "the alarm was first"
             await network.until(network.current)
