@@ -11,6 +11,7 @@ import typer
 from bucium import people
 from bucium.figures import show_figures
 from bucium.output import emit, moment, say, table, there
+from bucium.verbs.alarm_report import report
 from cython_ext import ConfigError, Hazard, Level, SystemClock
 from lanes.acts import Act, RemoveAlarm, ResetAlarm, ReturnAlarm, ShelveAlarm, UnshelveAlarm
 from lanes.control import ask
@@ -19,6 +20,8 @@ from lanes.identity import AlarmId
 SUMMARY_FROM: Final = 10  # more alarms than this are summarised by zone first
 MUTED: Final = ("shelved", "suppressed", "out-of-service")
 app: Final = typer.Typer(name="alarm", help="The alarm list.", no_args_is_help=True)
+
+app.command("report")(report)
 
 Socket = Annotated[Path, typer.Option(help="The controller's control socket.", envvar="BUCIUM_CONTROLLER")]
 Key = Annotated[Path, typer.Option(help="Your signing key.")]
