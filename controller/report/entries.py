@@ -13,6 +13,7 @@ from ..alarm.changes import AlarmChange
 from ..alarm.mutes import Listed
 from ..alarm.record import Alarm
 from ..approvals import unpack_request
+from ..calls import Call
 from ..drillnotice import DrillNotice
 from ..policy import Decision
 from ..record.records import Record, Row
@@ -76,7 +77,7 @@ class Telling:
                 return self._siren(row.kind, value)
             case Record.REQUEST | Record.APPROVAL | Record.CLOSED | Record.ACT | Record.MUTE:
                 return self._people(row.kind, value)
-            case Record.NOTICE | Record.DELIVERY:
+            case Record.NOTICE | Record.DELIVERY | Record.ESCALATION | Record.CALL:
                 return self._told(row.kind, value)
             case Record.TROUBLE | Record.START | Record.CLOCK | Record.PLAN:
                 return self._around(row.kind, value)
@@ -265,7 +266,7 @@ class Telling:
         scope = self._scope
         if kind is Record.DELIVERY:
             channel, identifier, alarm, outcome, detail, attempts, at_us, took_ms = value
-            if alarm not in scope.alarms:
+            if alarm not in scope.alarms and identifier not in scope.calls:
                 return None
             values = {"identifier": identifier, "outcome": outcome, "detail": detail, "attempts": attempts}
             return (
@@ -275,13 +276,27 @@ class Telling:
                 values | {"at_us": at_us, "took_ms": round(took_ms, 3)},
                 Proof.NONE,
             )
+        if kind is Record.ESCALATION:
+            return self._escalation(value)
         notice = tellable(value[0])
+        if isinstance(notice, Call):
+            if notice.identifier not in scope.calls:
+                return None
+            values = {"person": notice.person, "channel": notice.channel, "step": notice.step, "reason": notice.reason}
+            return Kind.TOLD, "told.call", notice.channel, values, Proof.NONE
         if isinstance(notice, (AlarmChange, DrillNotice)):
             return None
         if notice.alarm not in scope.alarms and notice.incident not in scope.incidents:
             return None
         values = {"siren": notice.siren, "reason": notice.reason, "failure": notice.failure}
         return Kind.TOLD, f"told.{notice.kind}", notice.node, values | {"stand_ins": list(notice.stand_ins)}, Proof.NONE
+
+    def _escalation(self, value: Any) -> Found:
+        _, _, _, alarm, escalation, what, step, why, *_ = value
+        if alarm not in self._scope.alarms:
+            return None
+        values = {"escalation": escalation, "what": what, "step": step, "why": why}
+        return Kind.TOLD, "told.escalation", "", values, Proof.NONE
 
     def _around(self, kind: Record, value: Any) -> Found:
         scope = self._scope

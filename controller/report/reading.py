@@ -22,6 +22,7 @@ from lanes.reports import Event, ReceiptData, TransitionData
 
 from ..alarm.record import Alarm
 from ..approvals import unpack_request
+from ..calls import Call
 from ..record.aside import Remains
 from ..record.records import Record, Row
 from ..record.verify import verify_journal
@@ -49,6 +50,7 @@ class Scope:
     activations: set[int] = field(default_factory=set)
     references: set[bytes] = field(default_factory=set)
     digests: set[bytes] = field(default_factory=set)
+    calls: set[str] = field(default_factory=set)
     first: int = 0
     last: int = 0
     worst: Level = Level.NORMAL
@@ -232,7 +234,12 @@ def _orders(row: Row, scope: Scope) -> None:
         notice = tellable(row.value[0])
         if getattr(notice, "alarm", None) in scope.alarms or getattr(notice, "incident", None) in scope.incidents:
             scope.reach(row.seq)
-    elif row.kind is Record.DELIVERY and row.value[2] in scope.alarms:
+    elif row.kind is Record.CALL:
+        call = tellable(row.value[0])
+        if isinstance(call, Call) and any(about.alarm in scope.alarms for about in call.about):
+            scope.calls.add(call.identifier)
+            scope.reach(row.seq)
+    elif row.kind is Record.DELIVERY and (row.value[2] in scope.alarms or row.value[1] in scope.calls):
         scope.reach(row.seq)
 
 

@@ -9,7 +9,17 @@ from .. import texts
 from ..texts import Language
 from .case import Entry, Kind
 
-PLAIN: Final = frozenset({"ordered.start", "ordered.stop", "ordered.fall-back", "sounded.outcome", "told.delivery"})
+PLAIN: Final = frozenset(
+    {
+        "told.call",
+        "told.escalation",
+        "ordered.start",
+        "ordered.stop",
+        "ordered.fall-back",
+        "sounded.outcome",
+        "told.delivery",
+    }
+)
 
 
 class Sentences:
@@ -128,7 +138,7 @@ class Sentences:
 
     def _told(self, code: str, values: dict[str, Any]) -> str:
         if code in PLAIN:
-            return self.text(f"say.{code}", **values | {"outcome": self.word("outcome", values["outcome"])})
+            return self.text(f"say.{code}", **values | {"outcome": self.word("outcome", values.get("outcome", ""))})
         values = values | {"siren": self.siren_name(values["siren"])}
         return self.text("say.told.notice", **values | {"notice": code.removeprefix("told.")})
 
