@@ -7,9 +7,10 @@ from typing import Any, Final
 from .. import texts
 from ..replay.export import time_of
 from ..texts import Language
-from . import html, pdf
 from .case import Case, Entry
 from .document import write
+from .html import page
+from .pdf import render
 
 FORMATS: Final = ("html", "pdf", "json")
 VERSION: Final = 1  # of the JSON; a field may be added within a version, none changes its meaning
@@ -21,7 +22,7 @@ def make(case: Case, form: str, language: Language) -> bytes:
         return (json.dumps(facts(case), ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
     instructions = texts.text(language, "report.section.instructions")
     document = write(case, language)
-    return html.page(document, instructions).encode() if form == "html" else pdf.render(document, instructions)
+    return page(document, instructions).encode() if form == "html" else render(document, instructions)
 
 
 def facts(case: Case) -> dict[str, Any]:
