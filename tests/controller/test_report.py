@@ -10,8 +10,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from controller.report.case import Case, Kind, Proof
+from controller.report.case import Case, Kind, Proof, Series
+from controller.report.document import Chart, elapsed
 from controller.report.make import facts, make
+from controller.report.picture import draw
 from controller.report.reading import NoCase, read_case
 from controller.texts import LANGUAGES, Language
 from cython_ext import Hazard, Level
@@ -190,3 +192,22 @@ async def test_it_is_read_beside_a_running_controller_and_over_its_restart(tmp_p
     assert case.first is not None
     assert worse.after_ms(case.first) == pytest.approx(7_000)
     await control.journal.close()
+
+
+def test_the_picture_has_each_value_and_level_and_times_to_the_second_for_what_lasted_seconds() -> None:
+    series = Series(
+        "gauge", ((1_780_000_000_000_000, 2.0, 1), (1_780_000_009_000_000, 3.2, 2)), ((1_780_000_004_000_000, 2.4),)
+    )
+    drawn = draw(Chart("t", "m", series, ((2.0, 1, "attention"), (3.0, 2, "<alarm>"))), "Europe/Chisinau")
+    assert drawn.startswith("<svg")
+    assert drawn.count("<polygon") == 2
+    assert "&lt;alarm&gt; 300" in drawn
+    assert len(re.findall(r">\d\d:\d\d:\d\d<", drawn)) == 5
+
+
+@pytest.mark.parametrize(
+    ("ms", "said"),
+    [(0, "+0 ms"), (1573.4, "+1 573 ms"), (-12, "-12 ms"), (95_250, "+1 min 35.250 s"), (7_500_000, "+2 h 05 min")],
+)
+def test_milliseconds_as_people_read_them(ms: float, said: str) -> None:
+    assert re.sub(r"\s", " ", elapsed(ms)) == said
