@@ -2,9 +2,14 @@
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 CORE = $(wildcard cython_ext/*.pyx cython_ext/*.pxd) setup.py pyproject.toml scripts/setup
+FLEET ?= .venv-fleet
 PARTS = cython_ext lanes firmware_bridge edge controller bucium
 
-.PHONY: help setup demo docs simulate simulate-crashes faults faults-long test check bench fuzz crashes soak sanitize aarch64 hostile clean
+$(FLEET)/.done: pyproject.toml scripts/setup
+	@VENV=$(FLEET) sh scripts/setup fleet
+	@touch $@
+
+.PHONY: help setup demo docs simulate simulate-crashes faults faults-long test check bench fuzz crashes soak test-fleet sanitize aarch64 hostile clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -19,13 +24,15 @@ demo: $(VENV)/.demo ## a flood and a fire, from real Modbus registers to a siren
 test: $(VENV)/.test ## all tests that this machine can run (TEST="-k name" for some)
 	@$(RUN) -m pytest -n 2 $(TEST)
 
-check: $(VENV)/.dev ## lint, types, import contracts, stubs of the compiled core
+check: $(VENV)/.dev $(FLEET)/.done ## lint, types, import contracts, stubs of the compiled core
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 	PATH=$(VENV)/bin:$$PATH $(VENV)/bin/cython-lint cython_ext
 	$(RUN) -m mypy.stubtest cython_ext --ignore-missing-stub --concise
+	$(FLEET)/bin/python tests/fleet/walls.py
+	cd deploy/ansible && PATH=$(abspath $(FLEET))/bin:$$PATH ansible-lint --offline --profile production --quiet
 
 bench: $(VENV)/.test ## the measured promise: core and wire, side by side with others
 	@$(VENV)/bin/bucium bench core
@@ -42,6 +49,9 @@ faults: $(VENV)/.test ## breaks real processes (as root: their disks too), 5 min
 
 faults-long: $(VENV)/.test ## the same 100 times over, an hour; the figures of docs/faults.md
 	@$(RUN) -m tests.faults --long --seed $(or $(SEED),1) --table docs/faults.md
+
+test-fleet: $(VENV)/.test $(FLEET)/.done ## the playbooks on real Debian hosts with systemd, in namespaces; as root, 15 minutes
+	@$(RUN) -m pytest -x -s -p no:cacheprovider tests/fleet/real_hosts.py
 
 docs: $(VENV)/.test ## the generated tables of docs/, brought up to date
 	@$(RUN) -m tests.kit.docpages

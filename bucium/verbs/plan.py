@@ -144,7 +144,13 @@ def _running(socket: Path, as_json: bool) -> None:
     """Which plan the controller runs, and each node."""
     plan, nodes = ask(socket, "plan.show"), ask(socket, "node.list")
     if as_json:
-        emit({"ok": True, "running": plan, "nodes": [{"node": n["node"], **n["plan"]} for n in nodes]})
+        emit(
+            {
+                "ok": True,
+                "running": plan,
+                "nodes": [{"node": n["node"], "silent_s": n["silent_s"], **n["plan"]} for n in nodes],
+            }
+        )
         return
     say(f"version {plan['version']} runs at {plan['controller']}, group {plan['group']}, root {plan['root']}", "bold")
     say(f"SHA-256 {plan['digest']}")

@@ -1,0 +1,314 @@
+"""The playbooks on real hosts: one controller with broker and history, two nodes; systemd, ssh, firewalls. `make test-fleet`.
+
+In the order of the file, on one lab: each test goes on where the one before it ended.
+"""
+
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bucium import certificates
+from tests.fleet import lab as labs
+from tests.fleet.lab import Lab
+from tests.fleet.site import ADDRESSES, ANSIBLE, CENTRE, ROOT, Site, ask, made_release
+
+pytestmark = pytest.mark.timeout(1800)
+NODES = ("bridge", "quay")
+PYTHON = "/opt/bucium/current/bin/python"
+UNITS = {CENTRE: ("bucium-controller", "mosquitto", "victoria-metrics", "bucium-backup"), "bridge": ("bucium-edge",)}
+EVERYWHERE = ("bucium-health", "bucium-firewall")
+
+
+@dataclass
+class World:
+    """What the tests work on."""
+
+    lab: Lab
+    site: Site
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    if why := labs.missing():
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp("fleet")
+    site = Site(folder / "site")
+    site.lay_out(made_release())
+    with Lab(site.folder / "ssh") as lab:
+        for name, address in ADDRESSES.items():
+            lab.add(name, address)
+        yield World(lab, site)
+
+
+def until(look: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
+    """Ask again and again until there is something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+# Refused before anything changes.
+
+
+def expired(folder: Path) -> None:
+    shutil.rmtree(folder / "tls")
+    (folder / "tls").mkdir()
+    certificates.make_authority(folder / "tls", "OLD", 1_200_000_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["-e", "broker_queue_bytes=7"], "out of its range"),
+        (["-e", '{"edge_memory_mib": "much"}'], "edge_memory_mib"),
+        (["-e", "bucium_id=quay"], "both bucium_id quay"),
+        (["-e", "bucium_keys={folder}/expired"], "No certificate of|ends on 2018"),
+        (["-e", "bucium_plan={folder}/one-hand.cbor"], "one-hand.cbor"),
+        (["-e", "base_room_mib=65536"], "MiB free, 65536 are needed"),
+        (["-e", "bucium_release={folder}/tampered"], "is not what its release.json says"),
+    ],
+    ids=["range", "type", "two of one identity", "expired authority", "wrong signature", "no room", "tampered release"],
+)
+def test_bad_input_is_refused_before_anything_changes(world: World, words: list[str], why: str) -> None:
+    folder = world.site.folder
+    if not (folder / "expired").exists():
+        shutil.copytree(folder / "keys", folder / "expired")
+        expired(folder / "expired")
+        world.site.bucium("plan", "build", "plan.toml", "--roster", "keys/roster.toml", "-o", "one-hand.cbor")
+        world.site.bucium("plan", "sign", "one-hand.cbor", "--key", "keys/planners/ana.pem", "--by", "ana")
+        (folder / "tampered").mkdir()
+        shutil.copy(folder / "release" / "release.json", folder / "tampered")
+        (folder / "tampered" / "release.tar").write_bytes(b"something else")
+    played = world.site.play(
+        world.lab, "site", *(word.format(folder=folder) if "{folder}" in word else word for word in words)
+    )
+    assert played.code != 0
+    assert played.changed == 0, played.recap
+    assert re.search(why, played.out + played.err), played.out[-3000:]
+    for host in world.lab.hosts.values():
+        assert not (host.root / "etc" / "bucium").exists()
+
+
+# Made, and made again.
+
+
+def test_it_converges(world: World) -> None:
+    began = time.monotonic()
+    played = world.site.play(world.lab, "site").good()
+    print(f"\nconverge of three hosts: {time.monotonic() - began:.0f} s; {played.recap}")
+    for host, units in UNITS.items():
+        for unit in units[:3]:
+            assert world.lab.hosts[host].run("systemctl", "is-active", unit, check=False).stdout.strip() == "active", (
+                unit
+            )
+
+
+def test_a_second_run_changes_nothing(world: World) -> None:
+    began = time.monotonic()
+    played = world.site.play(world.lab, "site").good()
+    print(f"\nsecond run: {time.monotonic() - began:.0f} s, changed {played.changed}")
+    assert played.changed == 0, played.out[-8000:]
+
+
+# The whole path.
+
+
+def test_an_alarm_goes_all_the_way_over_tls(world: World) -> None:
+    for node in NODES:
+        wire_up(world, node)
+    until(
+        lambda: all(ask(world.lab, node, "node", "status")["status"]["lane"]["connected"] for node in NODES),
+        "the lanes",
+    )
+    until(lambda: all(n["current"] for n in ask(world.lab, CENTRE, "plan", "show")["nodes"]), "the nodes' first word")
+    flood(world, "bridge")
+
+
+def wire_up(world: World, node: str) -> None:
+    """A gauge, a siren's relay and its contact, simulated, on the node's own loopback."""
+    host = world.lab.hosts[node]
+    host.run("tee", "/srv/world.toml", text=(world.site.folder / "files" / "world.toml").read_text())
+    host.run(
+        "systemd-run", "--unit=lab-world", PYTHON, "-m", "firmware_bridge.simulators", "--config", "/srv/world.toml"
+    )
+    until(lambda: host.run("test", "-S", "/run/lab-world.sock", check=False).returncode == 0, "the simulated world")
+
+
+def told(world: World, node: str, verb: str, **args: Any) -> Any:
+    """Ask the simulated world of a node."""
+    code = (
+        "import json; from pathlib import Path; from lanes.control import ask; "
+        f"print(json.dumps(ask(Path('/run/lab-world.sock'), {verb!r}, **{args!r})))"
+    )
+    return json.loads(world.lab.hosts[node].run(PYTHON, "-c", code).stdout)
+
+
+def flood(world: World, node: str) -> None:
+    """Water over the alarm's threshold: at the controller, in a siren that proves its sound, in CAP, and acknowledged."""
+    caps = world.lab.hosts[CENTRE].root / "var" / "lib" / "bucium" / "controller" / "cap"
+    before = set(caps.glob("*.xml"))
+    seen = told(world, node, "record")["next"]
+    passed = proofs(world)
+    began = time.monotonic()
+    told(world, node, "set", device="gauge", channel="level", value=3.5)
+    until(lambda: proofs(world) > passed, "a siren that proved its sound")
+    print(f"\nfrom water to a proof seen at the controller: {time.monotonic() - began:.1f} s, with the time to ask")
+    assert [entry for entry in told(world, node, "record", since=seen)["entries"] if "relay-1" in str(entry)]
+    until(lambda: set(caps.glob("*.xml")) - before, "a CAP message")
+    until(lambda: ask(world.lab, node, "node", "status")["status"]["ledger"]["unacked"] == 0, "the controller's acks")
+    told(world, node, "set", device="gauge", channel="level", value=1.0)
+
+
+def proofs(world: World) -> int:
+    return sum(each["pass"] for each in ask(world.lab, CENTRE, "siren", "status")["activations"])
+
+
+# Walls and doors.
+
+
+@pytest.mark.parametrize("host", ["centre-1", "bridge"])
+def test_every_unit_is_behind_its_walls(world: World, host: str) -> None:
+    for unit in (*UNITS[host], *EVERYWHERE):
+        words = ("systemd-analyze", "security", "--threshold=20", "--no-pager", f"{unit}.service")
+        done = world.lab.hosts[host].run(*words, check=False)
+        assert done.returncode == 0, f"{unit}: {done.stdout[-300:]}"
+
+
+def test_only_the_listed_ports_answer(world: World) -> None:
+    code = (
+        "import socket, sys; print(*[p for p in range(1, 10000) if not socket.socket().connect_ex((sys.argv[1], p))])"
+    )
+    for host, ports in ((CENTRE, "22 8883"), ("bridge", "22")):
+        scan = "import socket\nsocket.setdefaulttimeout(0.02)\n" + code
+        done = world.lab.inside(sys.executable, "-c", scan, ADDRESSES[host], cwd=ROOT)
+        assert done.stdout.strip() == ports, done.stderr
+
+
+def test_the_broker_wants_a_certificate_and_keeps_each_to_its_own(world: World) -> None:
+    """A node's identity may not speak for another; a stranger may not speak at all."""
+    script = (ROOT / "tests" / "fleet" / "intruder.py").read_text()
+    tls = world.site.folder / "keys" / "tls"
+    done = world.lab.inside(sys.executable, "-c", script, ADDRESSES[CENTRE], str(tls), cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# What goes wrong.
+
+
+def test_a_configuration_that_is_refused_leaves_the_running_one(world: World) -> None:
+    """Good as a file, and not fit for the plan: only the node itself can see that."""
+    host, text = world.lab.hosts["bridge"], (world.site.folder / "files" / "node.toml").read_text()
+    before = host.run("readlink", "/etc/bucium/node").stdout
+    world.site.change("files/node.toml", 'id = "{{ bucium_id }}-level"', 'id = "elsewhere"')
+    played = world.site.play(world.lab, "edge", "--limit", "bridge")
+    (world.site.folder / "files" / "node.toml").write_text(text)
+    assert played.code != 0
+    assert "elsewhere" in played.out
+    assert host.run("readlink", "/etc/bucium/node").stdout == before
+    assert host.run("systemctl", "is-active", "bucium-edge").stdout.strip() == "active"
+    world.site.play(world.lab, "edge", "--limit", "bridge").good()
+    assert host.run("readlink", "/etc/bucium/node").stdout == before
+
+
+def test_drift_is_found(world: World) -> None:
+    found = world.site.folder / "drift.txt"
+    clean = world.site.play(world.lab, "drift", "--check", "--diff", BUCIUM_DRIFT=str(found))
+    assert clean.code == 0, clean.out[-4000:]
+    host = world.lab.hosts["quay"]
+    host.run("sed", "-i", "s/WatchdogSec=30/WatchdogSec=3000/", "/etc/systemd/system/bucium-edge.service")
+    played = world.site.play(world.lab, "drift", "--check", "--diff", BUCIUM_DRIFT=str(found))
+    assert played.code == 2
+    assert "quay: edge : The unit" in found.read_text()
+    assert not [line for line in found.read_text().splitlines() if not line.startswith("quay: ")]
+    assert "WatchdogSec=3000" in host.run("cat", "/etc/systemd/system/bucium-edge.service").stdout, "it only looks"
+    world.site.play(world.lab, "edge", "--limit", "quay").good()
+    assert "WatchdogSec=30\n" in host.run("cat", "/etc/systemd/system/bucium-edge.service").stdout
+
+
+def test_a_hanging_node_is_started_again_by_its_watchdog(world: World) -> None:
+    host = world.lab.hosts["quay"]
+
+    def process() -> str:
+        return host.run("systemctl", "show", "-P", "MainPID", "bucium-edge").stdout.strip()
+
+    before = process()
+    host.run("kill", "-STOP", before)
+    until(lambda: process() not in ("0", before), "another process", 200)
+
+
+def test_a_node_starts_without_network_and_reports_when_it_is_back(world: World) -> None:
+    host = world.lab.hosts["quay"]
+    host.cut()
+    world.lab.wire("quay", up=False)
+    host.boot()
+    wire_up(world, "quay")
+
+    def lane() -> dict[str, Any]:
+        said: dict[str, Any] = ask(world.lab, "quay", "node", "status")["status"]["lane"]
+        return said
+
+    active = ("systemctl", "is-active", "--quiet", "bucium-edge")
+    until(lambda: host.run(*active, check=False).returncode == 0, "the node without a network")
+    assert lane()["connected"] is False
+    world.lab.wire("quay", up=True)
+    until(lambda: lane()["connected"], "the lane")
+    flood(world, "quay")
+
+
+# Back up, and bring back.
+
+
+def test_a_journal_is_backed_up_and_brought_back(world: World) -> None:
+    world.site.play(world.lab, "backup").good()
+    [copy] = (world.site.folder / "backups" / CENTRE).glob("journal-*.db")
+    host = world.lab.hosts[CENTRE]
+    alarms = ask(world.lab, CENTRE, "alarm", "list")["alarms"]
+    assert alarms
+    host.run("systemctl", "stop", "bucium-controller")
+    host.run("sh", "-c", "rm /var/lib/bucium/controller/journal.*")
+    world.site.play(world.lab, "restore", "-e", f"bucium_restore={copy}").good()
+    back = until(lambda: ask(world.lab, CENTRE, "alarm", "list")["alarms"], "the alarms")
+    assert {each["alarm"] for each in alarms} <= {each["alarm"] for each in back}
+    host.run(
+        "bucium",
+        "journal",
+        "verify",
+        "/var/lib/bucium/controller/journal.db",
+        "--plan",
+        "/etc/bucium/controller/plan.cbor",
+    )
+
+
+def test_a_damaged_copy_is_not_put_back(world: World) -> None:
+    [copy] = (world.site.folder / "backups" / CENTRE).glob("journal-*.db")
+    data = bytearray(copy.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+    bad = world.site.folder / "bad.db"
+    bad.write_bytes(data)
+    played = world.site.play(world.lab, "restore", "-e", f"bucium_restore={bad}")
+    assert played.code != 0
+    assert played.changed == 0
+    assert ask(world.lab, CENTRE, "alarm", "list")["alarms"]
+
+
+def test_the_registry_is_an_inventory(world: World) -> None:
+    ssh = f"ssh -i {world.site.folder}/ssh/id -o UserKnownHostsFile={world.site.folder}/ssh/known_hosts"
+    environment = {"BUCIUM_CONTROLLER": f"admin@{ADDRESSES[CENTRE]}", "BUCIUM_SSH": ssh}
+    done = world.lab.inside(
+        sys.executable, str(ANSIBLE / "inventories" / "registry.py"), "--list", cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["registered"]["hosts"] == ["bridge", "quay"]
+    assert said["behind"]["hosts"] == []

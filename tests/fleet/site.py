@@ -1,0 +1,158 @@
+"""The lab's site as an admin has it: a copy of inventories/lab, with keys, a signed plan and a release in it."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.fleet import lab as labs
+from tests.fleet.lab import Lab
+
+ROOT: Final = Path(__file__).parents[2]
+ANSIBLE: Final = ROOT / "deploy" / "ansible"
+TOOLS: Final = Path(os.environ.get("BUCIUM_ANSIBLE", ROOT / ".venv-fleet" / "bin"))
+CENTRE: Final = "centre-1"
+ADDRESSES: Final = {CENTRE: "10.77.0.10", "bridge": "10.77.0.21", "quay": "10.77.0.22"}
+BUCIUM: Final = f"{sys.executable} -m bucium"
+SHIPPED: Final = (
+    "bucium",
+    "edge",
+    "controller",
+    "firmware_bridge",
+    "lanes",
+    "cython_ext",
+    "pyproject.toml",
+    "setup.py",
+    "scripts/release",
+)
+
+
+def made_release() -> Path:
+    """A release of this tree as it stands, made once for each state of it."""
+    names = subprocess.run(
+        ["git", "ls-files", *SHIPPED], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + (ROOT / name).read_bytes())
+    path = labs.CACHE / "releases" / digest.hexdigest()[:12]
+    if (path / "release.json").exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-build-isolation",
+            "--no-deps",
+            "--wheel-dir",
+            folder,
+        ]
+        subprocess.run([*pip, str(ROOT)], check=True, cwd=ROOT)
+        [wheel] = Path(folder).glob("bucium-*.whl")
+        environment = {**os.environ, "PYTHON": sys.executable, "WHEEL": str(wheel)}
+        subprocess.run(["sh", "scripts/release", f"{folder}/made"], cwd=ROOT, env=environment, check=True)
+        shutil.rmtree(path, ignore_errors=True)
+        Path(folder, "made").rename(path)
+    return path
+
+
+@dataclass(frozen=True)
+class Site:
+    """The folder, which is the inventory too."""
+
+    folder: Path
+
+    @property
+    def command(self) -> Path:
+        """The admin's own `bucium`."""
+        return self.folder / "bin" / "bucium"
+
+    def lay_out(self, release: Path, *, without: tuple[str, ...] = ()) -> None:
+        """Keys, plan, release; hosts that this lab has not are taken out of the inventory."""
+        shutil.copytree(ANSIBLE / "inventories" / "lab", self.folder, dirs_exist_ok=True)
+        self.command.parent.mkdir()
+        self.command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {BUCIUM} "$@"\n')
+        self.command.chmod(0o755)
+        self.bucium("keys", "init", "--root", "LAB-2027", "--planner", "ana", "--planner", "ion")
+        self.bucium("keys", "issue", CENTRE, "--role", "controller", "--centre", "iasi")
+        self.bucium("keys", "issue", CENTRE, "--role", "cap")
+        self.bucium("keys", "issue", "broker", "--role", "broker", "--host", ADDRESSES[CENTRE])
+        for node in ("bridge", "quay"):
+            self.bucium("keys", "issue", node, "--role", "node")
+        self.plan()
+        (self.folder / "release").symlink_to(release)
+        hosts = (self.folder / "hosts.yml").read_text()
+        for name in without:
+            hosts = hosts.replace(f"        {name}:\n          ansible_host: {ADDRESSES[name]}\n", "")
+        (self.folder / "hosts.yml").write_text(hosts)
+
+    def plan(self) -> None:
+        """plan.toml, built and signed by both."""
+        self.bucium("plan", "build", "plan.toml", "--roster", "keys/roster.toml", "-o", "plan.cbor")
+        for person in ("ana", "ion"):
+            key = f"keys/planners/{person}.pem"
+            self.bucium("plan", "sign", "plan.cbor", "--key", key, "--by", person, "--root", "keys/root.toml")
+
+    def bucium(self, *words: str) -> str:
+        done = subprocess.run([self.command, *words], cwd=self.folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"bucium {' '.join(words)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def change(self, name: str, old: str, new: str) -> None:
+        """Edit a file, as the admin would."""
+        text = (self.folder / name).read_text()
+        assert old in text, name
+        (self.folder / name).write_text(text.replace(old, new))
+
+    def play(self, lab: Lab, playbook: str, *words: str, **env: str) -> "Played":
+        """A playbook over this site."""
+        done = lab.inside(
+            str(TOOLS / "ansible-playbook"), "-i", str(self.folder / "hosts.yml"), f"playbooks/{playbook}.yml",
+            "-e", json.dumps({"bucium_command": str(self.command), "bucium_serial": ["100%"]}), *words,
+            cwd=ANSIBLE,
+            env={"ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": f"/tmp/.{lab.tag}", **env},
+        )  # fmt: skip
+        (self.folder / f"{playbook}.log").write_text(done.stdout + done.stderr)
+        return Played(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a playbook said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def recap(self) -> dict[str, dict[str, int]]:
+        """host → ok, changed, failed, …"""
+        rows = {}
+        for line in self.out.rpartition("PLAY RECAP")[2].splitlines()[1:]:
+            if " : " in line:
+                host, _, figures = line.partition(" : ")
+                rows[host.strip()] = {key: int(value) for key, value in (each.split("=") for each in figures.split())}
+        return rows
+
+    @property
+    def changed(self) -> int:
+        return sum(row["changed"] for row in self.recap.values())
+
+    def good(self) -> "Played":
+        assert self.code == 0, self.out[-6000:] + self.err[-1000:]
+        return self
+
+
+def ask(lab: Lab, host: str, *words: str) -> Any:
+    """`bucium … --json` on a host, as its root."""
+    return json.loads(lab.hosts[host].run("bucium", *words, "--json").stdout)
