@@ -53,11 +53,13 @@ from .refusals import Refusals
 from .replan import Replan, settle
 from .retelling import Retelling
 from .room import Room, Tellable
+from .seeing import Samples, Seeing
 from .siren.people import People
 from .spread import Spread
 from .telemetry.host import Host, HostIdentity
 from .telemetry.presence import Data
 from .teller import Teller
+from .tracing import Tracing
 from .upkeep import Upkeep
 from .watchdog import Watchdog
 
@@ -158,6 +160,8 @@ class _Controller:
         self._spread = Spread(room, jitter)
         self._hearing = Hearing(room, self._ordering, self._deciding, heard=self._heard, wants=self._spread.want)
         self._watchdog = Watchdog(room, self._deciding)
+        self._samples = Samples()
+        self._seeing = Seeing(room, self._watchdog, self._samples)
         self._lane = Lane(room, self._hearing, self._refusals, self._spread, connector=self._connector, jitter=jitter)
         self._upkeep = Upkeep(
             room,
@@ -245,7 +249,7 @@ class _Controller:
         self._checking = Checking(self._journal.path, lambda: self._journal.id, others("files"), self._trouble)
         self._host = Host(
             HostIdentity(config.telemetry.host or plan.controller, (plan.group,)),
-            listener=Intake(self._room, self._watchdog, self._keep if self._history else None),
+            listener=Intake(self._room, self._watchdog, self._keep if self._history else None, self._samples.keep),
             resolve=resolver(plan),
             connector=self._connector,
             store=StateTimeFile(ready.data / "state-time", others("files")),
@@ -264,6 +268,7 @@ class _Controller:
 
     def _replan(self, signed: SignedPlan) -> None:
         """Those that have nothing to do with alarms."""
+        self._samples.clear()
         self._host.replan(resolver(signed.plan))
         self._dispatcher.author = Author(signed.plan, self._ready.local.config.cap, self._ready.signer)
         if self._history is not None:
@@ -277,7 +282,7 @@ class _Controller:
     # What flows between the parts.
 
     async def _tell(self, change: Tellable) -> bool:
-        durable = await self._dispatcher.tell(change)
+        durable = await self._dispatcher.tell(self._seeing.told(change) if isinstance(change, AlarmChange) else change)
         if durable and self._history is not None and isinstance(change, AlarmChange):
             self._history.alarm(change)
         return durable
@@ -336,6 +341,7 @@ class _Controller:
             spread=self._spread,
             pending=self._dispatcher.pending,
             picture=self._upkeep.picture,
+            seeing=self._seeing,
             strays=self._ordering.strays,
         )
         async with control.serve(socket, desk.verbs), asyncio.TaskGroup() as group:
@@ -366,6 +372,7 @@ class _Controller:
             ("escalating", self._escalating.run()),
             *self._exchange.loops(),
             ("teller", self._teller.run()),
+            ("tracing", Tracing(self._room, self._seeing).run()),
             ("retelling", self._retelling.run()),
             ("host", self._host.run()),
             ("people", self._people.run()),

@@ -28,6 +28,7 @@ from .planning import Planning
 from .refusals import Refusals
 from .resets import Errand
 from .room import Room
+from .seeing import Seeing
 from .shown import activation_of, calls_of, decision_of, last_of, listed_of, mute_of, policy_of, stage_of
 from .siren.picture import Picture
 from .siren.watching import readiness_of
@@ -68,6 +69,7 @@ class Desk:
         spread: Spread,
         pending: Callable[[], Awaitable[dict[str, int]]],
         picture: Picture,
+        seeing: Seeing,
         strays: Strays,
     ) -> None:
         self._room = room
@@ -79,6 +81,7 @@ class Desk:
         self._spread = spread
         self._pending = pending
         self._picture = picture
+        self._seeing = seeing
         self._strays = strays
 
     @property
@@ -195,10 +198,12 @@ class Desk:
                     "at_us": part.reading.at_us,
                     "live": part.live,
                     "watchdog": part.watched,
+                    "sight": None if part.reading.outside else self._seeing.look(part.reading.point).shown(),
                 }
                 for part in alarm.parts
             ],
             "mute": mute_of(alarm.mute) if alarm.mute else None,
+            "instructions": next((dict(z.instructions) for z in self._room.plan.zones if z.id == alarm.id.zone), {}),
             **calls_of(self._room.escalations, alarm),
         }
 

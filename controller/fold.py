@@ -100,7 +100,7 @@ class Fold:
         node.sequence(ledger).take(seq, hashlib.sha256(data).digest())
 
     def _note(self, node: Node, envelope: Envelope, event: Event, now_us: int) -> None:
-        node.heard_us = now_us
+        node.heard_us, node.clock = now_us, event.clock
         if event.ledger != node.ledger and event.ledger not in node.sequences:
             node.ledger, node.head = event.ledger, 0  # the newest ledger is the one first heard of last
         if event.ledger == node.ledger and event.seq > node.head:
@@ -154,7 +154,7 @@ class Fold:
         node.plan, node.plan_version = state.plan, envelope.plan_version
         node.rebooted(envelope.boot)
         node.stated = True
-        node.ledger, node.head = state.ledger, state.head
+        node.ledger, node.head, node.clock = state.ledger, state.head, state.clock
         counted = self._plans.get(state.plan)  # its rows count in the order of its plan
         if counted is None:
             return []

@@ -17,10 +17,17 @@ LOST = {
 
 
 class Intake:
-    """The host's listener. `keep` takes each payload to the history, when there is one; it never waits."""
+    """The host's listener. `keep` takes each payload to the history, `samples` to what people are shown; neither waits."""
 
-    def __init__(self, room: Room, watchdog: Watchdog, keep: Callable[[Data], None] | None = None) -> None:
+    def __init__(
+        self,
+        room: Room,
+        watchdog: Watchdog,
+        keep: Callable[[Data], None] | None = None,
+        samples: Callable[[Data], None] | None = None,
+    ) -> None:
         self._room = room
+        self._samples = samples
         self._watchdog = watchdog
         self._keep = keep
 
@@ -31,6 +38,8 @@ class Intake:
             return
         node.heard_ns = data.received_ns
         self._watchdog.feed(data.payload, data.table, data.received_ns)
+        if self._samples is not None:
+            self._samples(data)
         if self._keep is not None:
             self._keep(data)
 

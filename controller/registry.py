@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cython_ext import ClockQuality
 from lanes import readiness
 from lanes.envelope import BOOT_BYTES
 from lanes.identity import STORE_ID_BYTES
@@ -58,6 +59,7 @@ class Node:
     heard_ns: int | None = None
     lead_ns: int | None = None  # the largest (node's monotonic − ours) of this boot
     stated: bool = False  # a state report of this boot has come
+    clock: ClockQuality | None = None  # as it last said; None: not in this process's life
     plan_version: int = 0  # of `plan`; 0: not heard in this process's life
 
     @property

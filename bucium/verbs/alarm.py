@@ -11,6 +11,7 @@ import typer
 from bucium import people
 from bucium.figures import show_figures
 from bucium.output import emit, moment, say, table, there
+from bucium.sights import show_sights
 from bucium.verbs.alarm_report import report
 from cython_ext import ConfigError, Hazard, Level, SystemClock
 from lanes.acts import Act, RemoveAlarm, ResetAlarm, ReturnAlarm, ShelveAlarm, UnshelveAlarm
@@ -91,6 +92,7 @@ def show(alarm: Alarm, socket: Socket = people.SOCKET, as_json: Json = False) ->
         for p in found["points"]
     ]
     table("points", ("point", "level", "value", "reason", "", "event"), points)
+    show_sights(found)
     table("evidence", ("event", "seen"), [(e["event"], "yes" if e["seen"] else "no") for e in found["evidence"]])
     _told(found)
     if found["mute"]:

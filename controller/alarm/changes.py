@@ -9,6 +9,8 @@ from lanes import cbor, fields
 from lanes.identity import AlarmId, EventKey
 from lanes.keys import Mode
 
+from .sight import Sight
+
 READINGS_MAX: Final = 16  # as many as one event's evidence: a person reads no more, the journal has them all
 OUTSIDE: Final = "cap:"  # begins the "point" of another centre's warning; no id of a plan can begin so
 ALIASES_MAX: Final = 64  # alarms of one zone and hazard that merged; the lowest keys are kept
@@ -88,6 +90,7 @@ class AlarmChange:
     by: str = ""
     own: Level | None = None
     muted: str = ""
+    sights: tuple[Sight, ...] = field(default=(), compare=False)  # around its points when it is told; not kept
 
     @property
     def ours(self) -> "AlarmChange":

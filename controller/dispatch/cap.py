@@ -21,6 +21,7 @@ from lanes.plan import Plan
 
 from .. import texts
 from ..alarm.changes import AlarmChange, Reading
+from ..alarm.sight import Sight
 from ..texts import Language
 from .capform import NAMESPACE
 from .settings import CapSettings
@@ -128,6 +129,7 @@ class Author(Wording):
             element("incidents", change.alarm_id.incident.hex()),
         ]
         evidence = "".join(pair("parameter", "bucium_evidence", self.evidence(each)) for each in change.readings)
+        evidence += "".join(pair("parameter", "bucium_sight", self.sight(each)) for each in change.sights)
         for language, written in words.items():
             pieces.append(self._info(change, place, language, written, evidence))
         pieces.append("</alert>")
@@ -177,6 +179,17 @@ class Author(Wording):
         value = f"{reading.value:.6g} {self.unit(reading.point)}".rstrip()
         level, reason = reading.level.name.lower(), reading.reason.name.lower()
         return f"{reading.key}; {reading.point}; {value}; {level}; {reason}; {time_of(reading.at_us)}"
+
+    def sight(self, sight: Sight) -> str:
+        """One line more: point; position; rate; time to the next Level; quality; clock of its node. `-`: not known."""
+        place = f"{_plain(sight.place[0])},{_plain(sight.place[1])}" if sight.place else "-"
+        rate = f"{sight.rate_per_s * 3600:.4g} {self.unit(sight.point)}/h" if sight.rate_per_s is not None else "-"
+        level = sight.next_level.name.lower() if sight.next_level is not None else ""
+        following = f"{level} in {sight.next_s:.0f} s" if sight.next_s is not None else "-"
+        clock = f"{sight.clock.source.name.lower()} {sight.clock.error_ms} ms" if sight.clock else "-"
+        votes = ", ".join(f"{vote.point} {vote.level.name.lower()}" for vote in sight.votes)
+        heads = f"{sight.point}; {place}; {rate}; {following}; {sight.qc.name.lower()}; {clock}"
+        return f"{heads}; {sight.needed} of {votes}" if votes else heads
 
     def area(self, zone_id: str, language: Language) -> str:
         """The zone's area. A zone of the plan is written once in each language."""

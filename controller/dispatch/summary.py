@@ -7,6 +7,7 @@ from typing import Any, Final
 from lanes.plan import Zone
 
 from ..alarm.changes import AlarmChange, Reading
+from ..alarm.sight import Sight
 from ..texts import Language
 from .cap import Author, Place, time_of
 from .words import Writing, status_of
@@ -17,6 +18,7 @@ VERSION: Final = 1  # of the summary; a field may be added within a version, non
 def summarise(author: Author, change: AlarmChange, place: Place, words: dict[Language, Writing], *, cap: bool) -> bytes:
     """The summary of one message. `cap`: whether a CAP message of the same identifier exists."""
     zone = author.zone(change)
+    sights = {sight.point: sight for sight in change.sights}
     document = {
         "version": VERSION,
         "identifier": place.identifier,
@@ -45,7 +47,8 @@ def summarise(author: Author, change: AlarmChange, place: Place, words: dict[Lan
         "by": change.by,
         "muted": change.muted,
         "plan": author.plan.version,
-        "evidence": [_reading(author, reading) for reading in change.readings],
+        "evidence": [_reading(author, reading, sights.get(reading.point)) for reading in change.readings],
+        "instructions": dict(zone.instructions),
         "texts": {language: _words(written) for language, written in words.items()},
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -70,7 +73,7 @@ def _words(written: Writing) -> dict[str, str]:
     }
 
 
-def _reading(author: Author, reading: Reading) -> dict[str, Any]:
+def _reading(author: Author, reading: Reading, sight: Sight | None) -> dict[str, Any]:
     return {
         "event": str(reading.key),
         "point": reading.point,
@@ -80,4 +83,5 @@ def _reading(author: Author, reading: Reading) -> dict[str, Any]:
         "reason": reading.reason.name.lower(),
         "trouble": [flag.name.lower() for flag in reading.trouble if flag.name],
         "at": time_of(reading.at_us),
+        "sight": sight.shown() if sight else None,
     }

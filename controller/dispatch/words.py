@@ -117,12 +117,24 @@ class Wording:
                     reason=texts.text(language, texts.code("reason", reading.reason)),
                 )
             )
+            lines += self._next(change, reading.point, language)
             if reading.trouble:
                 lines.append(f"({texts.troubles(language, reading.trouble)})")
         if len(change.readings) > READINGS_SHOWN:
             more = len(change.readings) - READINGS_SHOWN
             lines.append(texts.text(language, "description.more", count=more))
+        if change.muted:
+            lines.append(texts.text(language, "description.muted", state=texts.text(language, f"state.{change.muted}")))
         return cut(" ".join(lines), TEXT_MAX)
+
+    def _next(self, change: AlarmChange, point: str, language: Language) -> list[str]:
+        """How soon the next Level comes, where the rate is known."""
+        sight = next((each for each in change.sights if each.point == point), None)
+        if sight is None or sight.next_s is None or sight.rate_per_s is None or sight.next_level is None:
+            return []
+        rate = texts.measure(language, sight.rate_per_s * 3600, self.unit(point))
+        level, minutes = texts.text(language, texts.code("level", sight.next_level)), max(1, round(sight.next_s / 60))
+        return [texts.text(language, "description.next", rate=rate, level=level, minutes=minutes)]
 
     def point_name(self, point_id: str, language: Language) -> str:
         item = self._points.get(point_id)

@@ -37,6 +37,7 @@ class Record(IntEnum):
     DECISION = 21  # [decision, mode]: what the policy said, and why
     KEPT = 23  # [alarm]: an alarm whole, after a change that only its record shows
     MUTE = 24  # [alarm, mode, state, mute, end, ended, by]: a mute begins, or ends
+    TRACE = 25  # [alarm, event, sight]: what was known around a raise
     TOLD = 22  # [seq]: the change in row `seq` is in dispatch's own outbox
     REQUEST = 30  # [request]: a person asks for a sound
     APPROVAL = 31  # [signed bytes, once, digest, person, centre, not-after]
@@ -65,6 +66,7 @@ ASIDE: Final = frozenset(  # no decision, and none follows from it: replay takes
         Record.ESCALATION,
         Record.CALL,
         Record.TROUBLE,
+        Record.TRACE,
         Record.CLOCK,
         Record.HEAD,
         Record.SNAPSHOT,

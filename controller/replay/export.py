@@ -19,6 +19,7 @@ from lanes.reports import Event, State
 from ..alarm.changes import AlarmChange
 from ..alarm.mutes import Mute
 from ..alarm.record import Alarm
+from ..alarm.sight import Sight
 from ..policy import Decision
 from ..record.aside import Remains
 from ..record.records import Record, Row
@@ -40,6 +41,7 @@ _ITEMS: Final[dict[Record, tuple[str, ...]]] = {
     Record.DECISION: ("decision", "mode"),
     Record.KEPT: ("alarm",),
     Record.MUTE: ("alarm_id", "mode", "state", "mute", "end", "ended_us", "by"),
+    Record.TRACE: ("alarm_id", "event", "sight"),
     Record.TOLD: ("row",),
     Record.REQUEST: ("core", "person", "reason", "people", "centres"),
     Record.APPROVAL: ("signed", "once", "digest", "person", "centre", "not_after_us"),
@@ -107,6 +109,8 @@ def line_of(row: Row) -> dict[str, Any]:
             found |= _said(item)
         elif name in _UNPACK and isinstance(item, bytes):
             found[name] = _plain(_UNPACK[name](item))
+        elif name == "sight":
+            found[name] = Sight.unpack(item).shown()
         elif name == "mute":
             found[name] = _plain(Mute.unpack(item))
         elif name == "decision":

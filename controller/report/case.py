@@ -9,6 +9,7 @@ from cython_ext import Hazard, Level
 from lanes.keys import Mode
 from lanes.planfile import SignedPlan
 
+from ..alarm.sight import Sight
 from ..record.verify import Verdict
 
 
@@ -99,6 +100,7 @@ class Case:
     controller: str = ""
     plan_version: int = 0
     plan_sha256: str = ""
+    sights: list[Sight] = field(default_factory=list)  # what was known around its raises
     left_out: int = 0  # entries beyond ENTRIES_MAX
 
     @property

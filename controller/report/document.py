@@ -97,7 +97,7 @@ class _Writer:
             self.text("footer", journal=case.journal),
         )
         document.facts = list(self._facts())
-        document.tables = [self._steps(), self._points()]
+        document.tables = [self._steps(), self._points(), self._sights()]
         document.charts = [
             self._chart(each) for each in case.series[:SERIES_MAX] if len(each.marks) + len(each.samples) > 1
         ]
@@ -189,6 +189,26 @@ class _Writer:
             (18, 10, 17, 20, 11, 11, 13),
             rows,
         )
+
+    def _sights(self) -> Table:
+        """What was known a moment after each raise."""
+        rows, unknown = [], Cell(self.text("not-known"), "faint")
+        for sight in self._case.sights:
+            rate, coming = unknown, unknown
+            if sight.rate_per_s is not None:
+                rate = Cell(self._say.value(sight.point, sight.rate_per_s * 3600) + "/h")
+            if sight.next_s is not None and sight.next_level is not None:
+                coming = Cell(f"{self._say.level(sight.next_level)}: {elapsed(sight.next_s * 1000)}")
+            troubles = ", ".join(texts.troubles(self._language, sight.trouble).split(", ")) if sight.trouble else ""
+            quality = Cell(f"{sight.qc.name.lower()} {troubles}".strip(), "bad" if sight.trouble else "")
+            votes = ", ".join(f"{vote.point}: {self._say.level(vote.level)}" for vote in sight.votes)
+            told = Cell(f"{sight.needed}: {votes}") if votes else Cell("–", "faint")
+            named = Cell(self._say.point_name(sight.point))
+            rows.append(
+                (Cell(self._say.clock(sight.at_us)), named, Cell(str(len(sight.samples))), rate, coming, quality, told)
+            )
+        heads = ("time", "point", "samples", "rate", "next", "quality", "votes")
+        return self._table("sights", heads, (13, 19, 9, 13, 18, 13, 15), rows)
 
     def _place(self, point: Any) -> str:
         if isinstance(point, Point) and point.latitude is not None and point.longitude is not None:

@@ -12,6 +12,7 @@ from lanes.reports import BootData, Event, ReceiptData, ResetData, Stage, Transi
 from ..alarm.changes import AlarmChange
 from ..alarm.mutes import Listed
 from ..alarm.record import Alarm
+from ..alarm.sight import Sight
 from ..approvals import unpack_request
 from ..calls import Call
 from ..drillnotice import DrillNotice
@@ -34,6 +35,7 @@ class Telling:
         self._run = 0
         self._state = ""
         self.marks: dict[str, list[tuple[int, float, int]]] = {}
+        self.sights: list[Sight] = []
         self.samples: dict[str, list[tuple[int, float]]] = {}
         self.plan = b""
         self.plan_version = 0
@@ -42,6 +44,11 @@ class Telling:
     def entry(self, row: Row) -> Entry | None:
         """The row's entry; None when it does not belong to the case."""
         self._context(row)
+        if row.kind is Record.TRACE and row.value[0] in self._scope.alarms:
+            sight = Sight.unpack(row.value[2])
+            kept = self.samples.setdefault(sight.point, [])
+            kept += [each for each in sight.samples if each not in kept]
+            self.sights.append(sight)
         if not self._scope.first <= row.seq <= self._scope.last and row.kind is not Record.EVENT:
             return None
         try:

@@ -62,6 +62,7 @@ def facts(case: Case) -> dict[str, Any]:
             }
             for each in case.series
         ],
+        "sights": [{"point": sight.point, "at_us": sight.at_us} | sight.shown() for sight in case.sights],
         "instructions": dict(zone.instructions) if zone else {},
         "entries": [_entry(entry, start) for entry in case.entries],
         "left_out": case.left_out,

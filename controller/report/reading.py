@@ -142,6 +142,7 @@ def read_case(path: Path, wanted: str, given: Iterable[SignedPlan] = ()) -> Case
         plan_version=telling.plan_version,
         plan_sha256=telling.plan.hex(),
         left_out=left_out,
+        sights=telling.sights,
     )
 
 
@@ -234,6 +235,8 @@ def _orders(row: Row, scope: Scope) -> None:
         notice = tellable(row.value[0])
         if getattr(notice, "alarm", None) in scope.alarms or getattr(notice, "incident", None) in scope.incidents:
             scope.reach(row.seq)
+    elif row.kind is Record.TRACE and row.value[0] in scope.alarms:
+        scope.reach(row.seq)
     elif row.kind is Record.CALL:
         call = tellable(row.value[0])
         if isinstance(call, Call) and any(about.alarm in scope.alarms for about in call.about):
