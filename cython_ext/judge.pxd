@@ -17,7 +17,7 @@ from cython_ext.state cimport (
     F_LEAPT, F_ODD, NOWHERE, QUIET_BITS, R_CONFIRMED_SUSPECT, R_DRIFT, R_OUT_OF_SPAN, R_QUALITY, R_RATE, R_THRESHOLD, S_BLIND,
     S_CLOCK, S_HISTORICAL, T_CLOCK, T_DIRTY, T_DUPLICATE, T_FAILED, T_FLAPPING, T_MISSING, T_NOT_A_NUMBER, T_OPERATOR_SPAN,
     T_OUT_OF_ORDER, T_SAMPLE, T_SENSOR_SPAN, T_SPIKE, T_STALE, T_STANDING, W_DRIFT, W_RATE,
-    Core, Extra, Hot, Rule, Warm,
+    Core, Extra, Hot, Rule, Warm, bucium_prefetch,
 )
 from cython_ext.verdict cimport declare, out_of_span, set_trouble, vote
 
@@ -192,9 +192,19 @@ cdef inline void sample(
     at_ns = 0 if at_ns < 0 else now_ns if at_ns > now_ns else at_ns
     if at_ns >= core.next_ns:
         fire(core, at_ns)
+    if core.warm[i].extra != NOWHERE:
+        fetch_windows(&core.extras[core.warm[i].extra])
     if fail == 0 and status == 0 and calm(core, i, at_ns, value):
         return
     judge(core, i, at_ns, value, status, fail)
+
+
+cdef inline void fetch_windows(const Extra* extra) noexcept nogil:
+    """Ask for its lines at once: else each would be waited for on its own, when the one before has said where to look."""
+    cdef const char* line = <const char*> extra
+    bucium_prefetch(line + 64)
+    bucium_prefetch(line + 128)
+    bucium_prefetch(line + 192)
 
 
 cdef inline bint calm(Core* core, uint32_t i, int64_t at_ns, double value) noexcept nogil:

@@ -19,7 +19,7 @@ from cython_ext.queue cimport NEVER, arm
 from cython_ext.snapshot cimport load, save
 from cython_ext.state cimport (
     C_QUIET, C_SAMPLES, QUIET_BITS, R_RESET, R_RESTART, RECORD_BYTES, RESTATED, W_DRIFT, W_RATE,
-    Beat, Core, Event, Extra, Hot, Node, Record, Rule, Warm,
+    Beat, Core, Event, Extra, Hot, Node, Record, Rule, Warm, bucium_prefetch,
 )
 from cython_ext.verdict cimport adopt, declare, tell, vote
 
@@ -30,12 +30,10 @@ from cython_ext.model import Cause, Level, QcFlag, Reason, Transition, Trouble
 
 cdef extern from *:
     """
-    #define bucium_prefetch(address) __builtin_prefetch((address), 1, 3)
     #define bucium_likely(condition) __builtin_expect(!!(condition), 1)
     #define BUCIUM_LATEST (UINT64_C(1) << 60)
     """
     const uint64_t LATEST "BUCIUM_LATEST"
-    void bucium_prefetch(const void* address) noexcept nogil
     bint bucium_likely(bint condition) noexcept nogil
 
 RECORD = struct.Struct("<qdIHH")

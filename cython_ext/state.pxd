@@ -14,6 +14,12 @@ cdef extern from *:
     """
     const int64_t UNSET "BUCIUM_UNSET"
 
+cdef extern from *:
+    """
+    #define bucium_prefetch(address) __builtin_prefetch((address), 1, 3)
+    """
+    void bucium_prefetch(const void* address) noexcept nogil  # for writing, and to stay
+
 cdef enum:
     RECORD_BYTES = 24
     LEVELS = 3

@@ -26,10 +26,11 @@ S: Final = NS_PER_S
 SIZES: Final = (1_000, 100_000, 1_000_000)
 ORDERS: Final = ("in_order", "shuffled")
 BATCH: Final = 400_000  # samples a round at least: milliseconds, far above the clock's grain
-ROUNDS: Final = {1_000: 300, 100_000: 100, 1_000_000: 25}  # of each: enough that a busy machine leaves some alone
+ROUNDS: Final = {1_000: 200, 100_000: 60, 1_000_000: 15}  # of each: enough that a busy machine leaves some alone
 TREE: Final = Path(__file__).resolve().parents[2]  # where the tests lie, when this runs from the source
 HEIGHTS: Final = (1.0, 2.0, 3.0)
 DEADBAND: Final = 0.2
+DUE: Final = 500  # deadlines that run out at once
 CROSSING: Final = 1e-5  # the share of samples above the first Level: a busy day
 
 Contestant = Callable[[Any, int], object]
@@ -116,6 +117,27 @@ def in_turn(stream: Stream, contestants: dict[str, Contestant], repeats: int) ->
     return best
 
 
+def deadline_ns(points: int, repeats: int = 20) -> float:
+    """Best nanoseconds for a deadline that runs out, told and all, among so many points whose deadlines do not."""
+    import numpy as np
+
+    from .core_rivals import RECORD
+
+    quick: dict[str, Any] = {"stale_ns": 10 * S, "chatter_count": 0}
+    slow: dict[str, Any] = {"stale_ns": 3600 * S}
+    panel = Panel(PanelConfig(tuple(PointConfig(f"p{n}", **(quick if n < DUE else slow)) for n in range(points))))
+    batch = np.zeros(points, RECORD)
+    batch["point"] = np.arange(points)
+    best = float("inf")
+    for turn in range(1, repeats + 1):
+        batch["at"] = 20 * turn * S
+        panel.feed(batch.tobytes(), 20 * turn * S)
+        begun = time.perf_counter_ns()
+        fired = panel.advance((20 * turn + 11) * S)
+        best = min(best, (time.perf_counter_ns() - begun) / len(fired))
+    return best
+
+
 def bytes_per_point(config: PanelConfig) -> float:
     """State of one more point beside its windows, by two panels of different size."""
     small = PanelConfig(config.points[:1000])
@@ -195,6 +217,7 @@ def results(sizes: tuple[int, ...] = SIZES, repeats: int | None = None) -> dict[
         "ratio_numpy_compare": ratio("panel", "numpy_compare"),
         "ratio_numba": ratio("subset", "numba"),
         "ratio_oracle": {n: {order: oracle / ns["panel"] for order, ns in by.items()} for n, by in of.items()},
+        "ns_per_deadline": {str(points): deadline_ns(points) for points in sizes},
         "bytes_per_point": bytes_per_point(PanelConfig(tuple(PointConfig(f"p{n}", **plain) for n in range(1000)))),
         "bytes_per_point_with_windows": bytes_per_point(everything(1000)),
         "copy_gb_per_s": copy_gb_per_s(),
@@ -222,6 +245,8 @@ def run(json: bool = False, sizes: tuple[int, ...] = SIZES, repeats: int | None 
                 f" {ns['panel']:12.2f} {ns['panel'] / ns['numpy_compare']:13.2f} {ns['subset'] / ns['numba']:16.2f}"
             )
     print(f"oracle {found['ns_per_sample_oracle']:.0f} ns/sample; memory copies {found['copy_gb_per_s']:.1f} GB/s")
+    among = ", ".join(f"{ns:.0f} ns among {int(points):,} points" for points, ns in found["ns_per_deadline"].items())
+    print(f"a deadline that runs out, told: {among}")
     print(
         f"state {found['bytes_per_point']:.0f} bytes a point, {found['bytes_per_point_with_windows']:.0f} with windows"
     )

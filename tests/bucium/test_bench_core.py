@@ -20,6 +20,7 @@ def test_the_bench_has_its_keys(capsys: pytest.CaptureFixture[str], monkeypatch:
         assert set(found[key]["1000"]) == {"in_order", "shuffled"}
         assert all(value > 0 for value in found[key]["1000"].values())
     assert found["bytes_per_point"] <= 256 + 4
+    assert found["ns_per_deadline"]["1000"] > 0
     core.run(sizes=(1_000,), repeats=1)
     assert "panel, all" in capsys.readouterr().out
 
