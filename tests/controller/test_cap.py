@@ -1,6 +1,7 @@
 """CAP messages, judged by OASIS's schema in two engines, by our own rules, and by a second parser."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from controller.alarm.changes import AlarmChange, ChangeKind
+from controller.alarm.sight import Sight
 from controller.dispatch import capcheck, capform
 from controller.dispatch.cap import (
     Author,
@@ -87,6 +89,23 @@ def test_every_message_satisfies_every_judge(
     assert capcheck.schema_faults(data) == ()
     oasis.validate(data.decode())
     assert check_schema(data).passed, check_schema(data).message
+
+
+@pytest.mark.parametrize("muted", ["", "shelved", "suppressed", "out-of-service"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_known_and_what_is_muted_satisfies_every_judge(
+    oasis: xmlschema.XMLSchema, kind: MessageType, muted: str
+) -> None:
+    known = Sight("gauge-1", 1, ((1, 2.0),), 0.001, Level.DANGER, 60.0, place=(45.4, 28.0))
+    level = Level.NORMAL if kind is MessageType.CANCEL else Level.ALARM
+    told = replace(change(KINDS[kind], level), muted=muted, sights=(known, Sight("gauge-1", 1)))
+    data = built(told, place(kind))
+    assert capcheck.faults(data, START_WALL_US) == ()
+    oasis.validate(data.decode())
+    assert check_schema(data).passed, check_schema(data).message
+    assert len(capparser.parse(stringXML=data.decode()).info[0]) == 4
+    names = values(data, "c:info/c:parameter/c:valueName")
+    assert (names.count("bucium_muted"), names.count("bucium_sight")) == (4 if muted else 0, 8)
 
 
 def test_a_second_parser_reads_what_we_wrote() -> None:

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import capparser
 import pytest
+from capvalidator import check_schema
 from lxml import etree
 
 from controller.dispatch import capcheck, capform, drill
@@ -69,7 +71,11 @@ def test_an_occasion_is_a_chain_of_signed_exercise_messages(tmp_path: Path, root
         outbox.done("desk", [message.number])
         assert message.cap is not None
         assert capcheck.schema_faults(message.cap) == ()
+        assert check_schema(message.cap).passed
         root_element = etree.fromstring(message.cap)
+        unsigned = etree.fromstring(message.cap)
+        unsigned.remove(unsigned[-1])  # the second parser knows no signatures
+        assert capparser.parse(stringXML=etree.tostring(unsigned, encoding="unicode")).status[0] == status
         assert root_element.findtext("c:status", None, NS) == status
         assert root_element.findtext("c:msgType", None, NS) == kind
         references = (root_element.findtext("c:references", "", NS) or "").split()

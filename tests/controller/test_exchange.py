@@ -159,6 +159,19 @@ async def test_the_hostile_are_refused_counted_and_never_obeyed(tmp_path: Path, 
         assert not far.control.room.troubles.on("cap-in-refused", "galati")
 
 
+async def test_a_reference_to_nothing_ends_nothing_and_is_told_and_counted(tmp_path: Path) -> None:
+    async with centre(tmp_path) as far:
+        alert = message()
+        assert await post(far, alert.cap or b"") == 200
+        loose = reference_of(SENDER, "never-sent", alert.sent_us)
+        assert await post(far, message(2, MessageType.CANCEL, loose).cap or b"") == 200
+        assert far.level() is Level.DANGER, "what it names is not here, so nothing is over"
+        assert far.control.room.troubles.on("cap-in-reference", "galati")
+        assert sum(far.receiving.counts["galati"].values()) == 2
+        assert far.receiving.counts["galati"]["raised"] == 1
+        assert far.control.orders() == []
+
+
 async def test_only_a_source_that_may_post_posts(tmp_path: Path) -> None:
     async with centre(tmp_path, post=False, feed="http://127.0.0.1:1/cap/atom.xml") as far:
         assert await post(far, message().cap or b"") == 404
