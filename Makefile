@@ -32,7 +32,7 @@ check: $(VENV)/.dev $(FLEET)/.done ## lint, types, import contracts, stubs of th
 	PATH=$(VENV)/bin:$$PATH $(VENV)/bin/cython-lint cython_ext
 	$(RUN) -m mypy.stubtest cython_ext --ignore-missing-stub --concise
 	$(FLEET)/bin/python tests/fleet/walls.py
-	cd deploy/ansible && PATH=$(abspath $(FLEET))/bin:$$PATH ansible-lint --offline --profile production --quiet
+	cd deploy/ansible && PATH=$(abspath $(FLEET))/bin:$$PATH ansible-lint --offline --profile production -q
 
 bench: $(VENV)/.test ## the measured promise: core and wire, side by side with others
 	@$(VENV)/bin/bucium bench core
