@@ -39,6 +39,7 @@ class Person:
         signer = ask(socket, "plan.signer", kid=self._key.kid.hex())
         self.id: str = signer["id"]
         self.mode = Mode[signer["mode"].upper()]
+        self.zones: tuple[str, ...] = tuple(signer["zones"])
         if signer["role"] != "operator" and not (planner and signer["role"] == "planner"):
             raise BuciumError(f"this key is {signer['role']} {self.id}'s in the plan; a person's is needed ({key})")
 

@@ -159,16 +159,21 @@ class Acting:
         longest = min(ceil(pattern.length_s), SOUND_MAX_S)
         if act.max_s > longest:
             raise ControlError("duration", f"{act.max_s} s is longer than {pattern.id}, which lasts {longest} s")
-        sirens = sirens_of(plan, act.zones, pattern)
-        if not sirens:
+        able = sirens_of(plan, act.zones, pattern)
+        if not able:
             raise ControlError("no-siren", f"no siren of {', '.join(act.zones)} can sound {pattern.id}")
+        if strange := set(act.sirens) - {siren.id for siren in able}:
+            raise ControlError(
+                "siren", f"siren {min(strange)} is none of {', '.join(act.zones)}, or cannot sound {pattern.id}"
+            )
+        sirens = _chosen(able, act.sirens)
         if room.requests.full:
             raise ControlError("busy", "too many requests are open")
         people, centres = asked_of_people(plan, act.zones, pattern.id)
         incident = act.incident if act.incident != ALL else room.entropy(INCIDENT_BYTES)
         core = self._ordering.core(incident, act.zones, pattern.id, act.mode, act.max_s or longest, LIFE_US)
         core = replace(core, plan=self._ordering.plan_of(sirens))
-        request = Request(core, core.digest(), signed.person, act.reason, people, centres)
+        request = Request(core, core.digest(), signed.person, act.reason, people, centres, sirens=act.sirens)
         room.journal.append(Record.REQUEST, pack_request(request))
         room.requests.put(request)
         return self.describe(request)
@@ -177,7 +182,7 @@ class Acting:
         """A request as people see it before they approve: every field of the core that they sign."""
         room, core = self._room, request.core
         pattern = room.plan.pattern(core.pattern)
-        sirens = sirens_of(room.plan, core.zones, pattern) if pattern else ()
+        sirens = _chosen(sirens_of(room.plan, core.zones, pattern), request.sirens) if pattern else ()
         now_us = room.clock.wall_us()
         nonces = self._nonces((*sirens, *self._reserve(core)))
         return {
@@ -253,7 +258,7 @@ class Acting:
         chosen = request.chosen(now_us)
         end_us = request.not_after_us(now_us)
         by = ",".join(each.person for each in request.valid(now_us))
-        for siren in sirens_of(room.plan, core.zones, pattern):
+        for siren in _chosen(sirens_of(room.plan, core.zones, pattern), request.sirens):
             self._ordering.send(
                 number,
                 Action.START,
@@ -357,6 +362,11 @@ class Acting:
         used = self._room.used
         for once in [once for once, until_us in used.items() if until_us < now_us]:
             del used[once]
+
+
+def _chosen(sirens: tuple[Siren, ...], named: tuple[str, ...]) -> tuple[Siren, ...]:
+    """Those that are named; all, when none is."""
+    return tuple(siren for siren in sirens if siren.id in named) if named else sirens
 
 
 def _once_of(opened: Opened) -> bytes:

@@ -37,6 +37,7 @@ class Request:
     people: int
     centres: int
     yes: list[Yes] = field(default_factory=list)
+    sirens: tuple[str, ...] = ()  # only these of its zones; empty: all of them
 
     @property
     def id(self) -> str:
@@ -115,10 +116,11 @@ class Requests:
 
 
 def pack_request(request: Request) -> list[Any]:
-    return [request.core.pack(), request.person, request.reason, request.people, request.centres]
+    heads = [request.core.pack(), request.person, request.reason, request.people, request.centres]
+    return [*heads, list(request.sirens)] if request.sirens else heads
 
 
 def unpack_request(value: list[Any]) -> Request:
-    packed, person, reason, people, centres = value
+    packed, person, reason, people, centres, *sirens = value
     core = OrderCore.unpack(packed)
-    return Request(core, core.digest(), person, reason, people, centres)
+    return Request(core, core.digest(), person, reason, people, centres, sirens=tuple(*sirens))

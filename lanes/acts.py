@@ -145,7 +145,10 @@ class ReturnAlarm:
 
 @dataclass(frozen=True, slots=True)
 class RequestSiren:
-    """Ask for a sound that people must approve. It sounds nothing. `max_s` 0: the pattern's own length."""
+    """Ask for a sound that people must approve. It sounds nothing. `max_s` 0: the pattern's own length.
+
+    `sirens`: only these of the zones' sirens; empty: all of them. What people sign names the zones.
+    """
 
     VERB: ClassVar = "siren.request"
     zones: tuple[str, ...]
@@ -154,13 +157,16 @@ class RequestSiren:
     max_s: int
     reason: str
     incident: bytes = ALL  # ALL: an incident of its own
+    sirens: tuple[str, ...] = ()
 
     def pack(self) -> list[Any]:
-        return [list(self.zones), self.pattern, int(self.mode), self.max_s, self.reason, self.incident]
+        heads = [list(self.zones), self.pattern, int(self.mode), self.max_s, self.reason, self.incident]
+        return [*heads, list(self.sirens)] if self.sirens else heads
 
     @classmethod
     def unpack(cls, args: list[Any]) -> "RequestSiren":
-        zones, pattern, mode, max_s, reason, incident = fields.row(args, 6, cls.VERB)
+        named = args[6:7] if len(args) == 7 else [[]]
+        zones, pattern, mode, max_s, reason, incident = fields.row(args[:6] if len(args) == 7 else args, 6, cls.VERB)
         return cls(
             _zones(zones),
             fields.name(pattern, "pattern"),
@@ -168,6 +174,7 @@ class RequestSiren:
             fields.natural(max_s, "max_s", SOUND_MAX_S + 1),
             _reason(reason),
             fields.octets(incident, "incident", INCIDENT_BYTES),
+            fields.many(named[0], SIRENS_MAX, "sirens", lambda v: fields.name(v, "siren")),
         )
 
 

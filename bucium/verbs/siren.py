@@ -11,7 +11,7 @@ from cython_ext import BuciumError, ConfigError, SystemClock
 from lanes.acts import ALL, CheckSiren, RequestSiren, StopSiren, VetoSiren
 from lanes.control import ask
 from lanes.identity import INCIDENT_BYTES
-from lanes.orders import Action
+from lanes.orders import ZONES_MAX, Action
 
 from . import siren_show as show
 
@@ -71,10 +71,12 @@ def status(
 
 @app.command()
 def request(
-    zone: Annotated[list[str], typer.Option(help="Zones to warn; once for each.")],
     pattern: Annotated[str, typer.Option(help="The pattern's id in the plan.")],
     reason: Reason,
     key: Key,
+    zone: Annotated[list[str] | None, typer.Option(help="Zones to warn; once for each.")] = None,
+    siren: Annotated[list[str] | None, typer.Option(help="Only these sirens, of their zones; once for each.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every zone that you may act for.")] = False,
     max_s: Annotated[int, typer.Option(help="Seconds at most; 0: the pattern's own length.", min=0, max=900)] = 0,
     incident: Annotated[str, typer.Option(help="An open incident (hex); empty: one of its own.")] = "",
     socket: Socket = people.SOCKET,
@@ -84,14 +86,28 @@ def request(
 
     Example: bucium siren request --zone riverside --pattern disaster --reason "dyke broken" --key maria.live.pem
     """
+    if everyone == bool(zone or siren):
+        raise ConfigError("name zones by --zone, sirens by --siren, or say --all")
     person = people.Person(socket, key)
-    act = RequestSiren(tuple(zone), pattern, person.mode, max_s, reason, _incident(incident))
+    zones = tuple(zone or ()) or (person.zones if everyone else _zones_of(socket, siren or [], person))
+    if len(zones) > ZONES_MAX:
+        raise ConfigError(f"{len(zones)} zones: one order has at most {ZONES_MAX}; ask for some of them at a time")
+    act = RequestSiren(zones, pattern, person.mode, max_s, reason, _incident(incident), tuple(siren or ()))
     answer = person.do(act)
     if as_json:
         emit({"ok": True, **answer})
         return
     show.request(answer, SystemClock().wall_us())
     say(f"Nothing sounds yet. Each who agrees runs: bucium siren approve {answer['request']} --key THEIR-KEY", "bold")
+
+
+def _zones_of(socket: Path, sirens: list[str], person: people.Person) -> tuple[str, ...]:
+    """The zones of these sirens that the person may act for."""
+    known = {each["siren"]: each["zones"] for each in ask(socket, "siren.list")}
+    if strange := set(sirens) - set(known):
+        raise BuciumError(f"the plan has no siren {min(strange)!r}; it has: {', '.join(known)}")
+    named = list(dict.fromkeys(zone for siren in sirens for zone in known[siren]))
+    return tuple(zone for zone in named if zone in person.zones) or tuple(named)
 
 
 @app.command()

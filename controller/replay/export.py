@@ -43,7 +43,7 @@ _ITEMS: Final[dict[Record, tuple[str, ...]]] = {
     Record.MUTE: ("alarm_id", "mode", "state", "mute", "end", "ended_us", "by"),
     Record.TRACE: ("alarm_id", "event", "sight"),
     Record.TOLD: ("row",),
-    Record.REQUEST: ("core", "person", "reason", "people", "centres"),
+    Record.REQUEST: ("core", "person", "reason", "people", "centres", "sirens"),
     Record.APPROVAL: ("signed", "once", "digest", "person", "centre", "not_after_us"),
     Record.ACT: ("signed", "once", "not_after_us", "outcome"),
     Record.CLOSED: ("digest", "why"),

@@ -159,6 +159,39 @@ def test_a_deaf_siren_has_failed_to_sound_and_its_neighbour_sounds(town: Town, s
     assert town.sirens()["s1"]["failed_to_sound"] == "audio"
 
 
+@pytest.mark.parametrize(
+    ("words", "key", "zones", "sirens"),
+    [
+        (["--siren", "s2"], "ana.live", ["valea"], ["s2"]),
+        (["--siren", "s1", "--zone", "ungheni"], "ana.live", ["ungheni"], ["s1"]),
+        (["--siren", "s1", "--siren", "s2"], "ana.live", ["ungheni", "valea"], ["s1", "s2"]),
+        (["--all"], "ana.live", ["ungheni", "valea"], ["s1", "s2"]),
+        (["--all"], "eva.live", ["valea"], ["s2"]),
+    ],
+)
+def test_a_request_is_for_a_siren_a_zone_or_all(siren, words: list[str], key: str, zones: list[str], sirens: list[str]):
+    found = siren("request", *words, "--pattern", "long", "--reason", "test", key=key).document
+    assert (found["zones"], found["sirens"]) == (zones, sirens)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "name zones by --zone, sirens by --siren, or say --all"),
+        (["--all", "--zone", "valea"], "name zones by --zone, sirens by --siren, or say --all"),
+        (["--siren", "s9"], "the plan has no siren 's9'; it has: s1, s2"),
+        (["--siren", "s2", "--zone", "ungheni"], "siren s2 is none of ungheni"),
+        (["--siren", "s1"], "eva is not named for zone ungheni"),
+    ],
+)
+def test_a_request_for_nobody_or_what_is_not_theirs_is_refused(siren, words: list[str], says: str):
+    answer = siren(
+        "request", *words, "--pattern", "long", "--reason", "test", key="eva.live" if "eva" in says else "ana.live"
+    )
+    assert answer.code != 0
+    assert says in answer.err + answer.out
+
+
 # What nobody here ordered.
 
 

@@ -1,5 +1,6 @@
 """People's acts: signed, single-use, within their zones; two people for a sound and for a mute; a veto and a stop bind."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,12 +178,40 @@ def test_people_of_two_centres_where_the_policy_asks_for_them(tmp_path: Path) ->
         (RequestSiren(("ungheni",), "dezastre", Mode.LIVE, 400, "x"), "longer than dezastre"),
         (RequestSiren((), "dezastre", Mode.LIVE, 0, "x"), "at least one zone"),
         (RequestSiren(("moon",), "dezastre", Mode.LIVE, 0, "x"), "not named for zone moon"),
+        (replace(REQUEST, sirens=("s9",)), "siren s9 is none of ungheni"),
+        (replace(REQUEST, sirens=("s1", "s9")), "siren s9 is none of ungheni"),
     ],
 )
 def test_a_request_that_makes_no_sense_says_why(control: ControlRoom, request_: RequestSiren, said: str) -> None:
     with pytest.raises(BuciumError, match=said):
         control.act(request_)
     assert len(control.room.requests) == 0
+
+
+async def test_a_request_may_name_sirens_and_only_they_are_ordered(tmp_path: Path) -> None:
+    more = "".join(f'[[siren]]\nid = "{name}"\nnode = "n2"\nzones = ["ungheni"]\n\n' for name in ("s2", "s3"))
+    control = ControlRoom(tmp_path / "j.db", signed(with_keys(PLAN.replace("[[pattern]]", more + "[[pattern]]", 1))))
+    request = control.act(replace(REQUEST, sirens=("s3", "s1")))
+    assert request["sirens"] == ["s1", "s3"]
+    control.approve(request, "ana")
+    await control.restart()
+    [shown] = [control.acting.describe(each) for each in control.room.requests]
+    assert (shown["sirens"], shown["digest"]) == (["s1", "s3"], request["digest"])
+    control.approve(request, "ion")
+    assert sorted(order.siren for order, _ in control.starts()) == ["s1", "s3"]
+    control.approve(whole := control.act(REQUEST), "ana")
+    control.approve(whole, "ion")
+    assert len(whole["sirens"]) == 3, "none named: all of the zone's"
+
+
+def test_an_act_of_an_earlier_version_is_read() -> None:
+    assert len(REQUEST.pack()) == 6
+    assert RequestSiren.unpack(REQUEST.pack()) == REQUEST
+    named = replace(REQUEST, sirens=("s1",))
+    assert RequestSiren.unpack(named.pack()) == named
+    for wrong in (REQUEST.pack()[:5], [*REQUEST.pack(), ["NO"]], [*named.pack(), 1], [*REQUEST.pack(), ["a"] * 17]):
+        with pytest.raises(WireError):
+            RequestSiren.unpack(wrong)
 
 
 def test_a_zone_without_a_siren_says_so(tmp_path: Path) -> None:
