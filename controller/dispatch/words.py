@@ -76,11 +76,13 @@ class Wording:
         zone = self.zone(change)
         hazard = texts.text(language, texts.code("hazard", change.hazard))
         name = texts.local(zone.name, language, zone.id)
-        over = change.kind is ChangeKind.CLEARED
+        over = change.level is Level.NORMAL
+        answered = over and change.kind is not ChangeKind.CLEARED  # acknowledged when the danger had passed
         level = change.was if over else change.level
         what = f"{change.hazard.name.lower()}.{max(level, Level.ATTENTION).name.lower()}"
-        event = texts.text(language, f"event.{what}")
-        headline = texts.text(language, f"headline.{change.kind}", zone=name, event=event, hazard=hazard)
+        event = hazard if answered else texts.text(language, f"event.{what}")
+        kind = "answered" if answered else change.kind
+        headline = texts.text(language, f"headline.{kind}", zone=name, event=event, hazard=hazard)
         status = status_of(change.mode, self.plan.root)
         if status != "Actual":
             headline = f"{texts.text(language, f'mode.{status.lower()}')}: {headline}"

@@ -95,6 +95,24 @@ def test_a_centre_that_knows_no_water_leakage_is_told_water_flow() -> None:
     assert one(change(), settings(protocol="ADM-CID", flood_cid="113")).data == b"#1234|1113 07 007"
 
 
+@pytest.mark.parametrize("language", texts.LANGUAGES)
+def test_what_is_acknowledged_when_it_is_over_names_no_level(language: str) -> None:
+    form = one(
+        change(ChangeKind.ACKNOWLEDGED, Level.NORMAL, Level.NORMAL), settings(language=language, charset="utf-8")
+    )
+    (text,) = [each[1:].decode() for each in form.extended if each[:1] == b"I"]
+    assert not any(texts.text(language, f"event.flood.{level}") in text for level in ("attention", "alarm", "danger"))
+    assert texts.text(language, "hazard.flood") in text
+
+
+def test_a_contact_s_value_says_nothing_to_an_operator() -> None:
+    (message,) = messages(change(readings=(reading(1, point="smoke-1", value=1.0),)))
+    facts = json.loads(message.summary)
+    facts["evidence"][0]["unit"] = "1"
+    event = read(Message(1, "x", "a", True, 0, 0, None, json.dumps(facts).encode()), WHOLE)
+    assert event.text == "Old quay: Danger level reached: severe flood (red)"
+
+
 def test_a_renewal_is_no_new_alarm() -> None:
     (message,) = messages(change())
     facts = json.loads(message.summary) | {"renewed": True}

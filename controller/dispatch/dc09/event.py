@@ -133,7 +133,7 @@ def _readings(facts: dict[str, Any], language: str) -> str:
     shown = [
         f"{each['point']} {texts.measure(language, each['value'], each['unit'])}"
         for each in facts.get("evidence", ())
-        if each["value"] is not None and each["unit"]
+        if each["value"] is not None and each["unit"] not in ("", "1")  # a contact says no more than the code
     ]
     return f" ({', '.join(shown[:READINGS_SHOWN])})" if shown else ""
 
