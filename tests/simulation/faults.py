@@ -46,6 +46,8 @@ PROMISED: Final = (
     "F16 node's power cut",
     "F16 controller's power cut",
     "F17 ledger damaged",
+    "F17 order store damaged",
+    "F17 outbox damaged",
     "F18 database locked",
     "F19 gauge misbehaves",
     "F25 recorded order replayed",
@@ -67,6 +69,8 @@ PROMISED: Final = (
     "siren sounded by order",
     "siren sounded by reflex",
 )
+
+DAMAGED: Final = {"ledger.db": "ledger", "orders.db": "order store", "outbox.db": "outbox"}
 
 
 class Faults:
@@ -334,15 +338,25 @@ class Faults:
         self._during(at_s, self.rng.uniform(1, 40), "F18 database locked", (name,), begin, end)
 
     def _damage(self, at_s: float) -> None:
-        """The node dies, and its ledger does not come back as it was."""
+        """A process dies, and one of its files does not come back as it was: a ledger, an order store, or the outbox."""
         name = self.rng.choice(site.NODES)
         how = self.rng.choice(("bit", "bit", "page", "header", "cut"))
         rng = Random(self.rng.random())
+        file = rng.choice(("ledger.db", "ledger.db", "ledger.db", "orders.db", "outbox.db"))
+        if file == "outbox.db":
+            name = site.CENTRE
+
+        def spoil(there: Path) -> None:
+            path = there / "data" / file
+            if file == "ledger.db":
+                self.world.spoil_ledger(name, there)
+            if path.exists():
+                damage(path, how if file == "ledger.db" else rng.choice((how, "bytes", "bytes")), rng)
 
         def act() -> None:
             if self.world.machines[name].up:
-                self._seen("F17 ledger damaged")
-                self.world.kill(name, copied=lambda there: self.world.damage(name, there, how, rng))
+                self._seen(f"F17 {DAMAGED[file]} damaged")
+                self.world.kill(name, copied=spoil)
 
         self._at(at_s, act)
 
@@ -420,6 +434,10 @@ def damage(path: Path, how: str, rng: Random) -> None:
         case "page":
             at = rng.randrange(len(content)) // 4096 * 4096
             content[at : at + 4096] = rng.randbytes(len(content[at : at + 4096]))
+        case "bytes":  # where something is written: a record's header may then name any type
+            written = [at for at, byte in enumerate(content) if byte]
+            for _ in range(rng.randint(1, 4)):
+                content[rng.choice(written)] = rng.choice((0, 1, 6, 7, 9, 13, 15, 21, 255, rng.randrange(256)))
         case "header":
             content[:100] = bytes(len(content[:100]))
         case _:

@@ -25,7 +25,7 @@ from tests.kit.clock import ManualClock
 
 from . import site
 from .disks import Disk, Shim
-from .faults import Faults, damage
+from .faults import Faults
 from .loop import WorldLoop
 from .machine import DiskRunner, Life, Machine
 from .outages import Outages
@@ -281,13 +281,10 @@ class World:
         for name in site.NODES:
             self.collect(name)
 
-    def damage(self, name: str, base: Path, how: str, rng: Random) -> None:
-        """Spoil a node's ledger on its disk; what cannot be read any more is not the program's loss."""
-        path = base / "data" / "ledger.db"
-        if path.exists():
-            self.collect(name)
-            self.spoilt |= {one.key for one in ledgers(base / "data", self.keys)}
-            damage(path, how, rng)
+    def spoil_ledger(self, name: str, base: Path) -> None:
+        """A node's ledger is about to lose bytes; what cannot be read of it any more is not the program's loss."""
+        self.collect(name)
+        self.spoilt |= {one.key for one in ledgers(base / "data", self.keys)}
 
     def journal(self) -> Record | None:
         return journal(self.machines[site.CENTRE].base / "data" / "journal.db")
