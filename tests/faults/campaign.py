@@ -91,7 +91,9 @@ class Outcome:
         for kind, count in self.promised.items():
             if happened[kind] < count:
                 found.append(f"promised {count} × {kind}, and only {happened[kind]} really happened")
-        late_s = self.late_s
+        late_s = [
+            max(0.0, danger.late_s - run.queued_s) for run in self.runs for danger in run.dangers if danger.told_ns
+        ]
         if late_s and max(late_s) > LATE_MAX_S:
             found.append(f"I4 an alarm was {max(late_s):.1f} s late, at most {LATE_MAX_S:g} s")
         if late_s and sum(late_s) / len(late_s) > LATE_MEAN_S:
