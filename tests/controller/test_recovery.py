@@ -1,5 +1,6 @@
 """A damaged journal is set aside and gone on from; one that is not ours is refused, and left as it is."""
 
+import asyncio
 import random
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from controller.hearing import Heard
 from controller.record.aside import KEPT_MAX, Remains, newest, set_aside
 from controller.record.journal import Journal, Spare
 from controller.record.verify import verify_journal
+from controller.room import SNAPSHOT_ROWS
 from cython_ext import Hazard, Level
 from lanes.keys import Mode
 from lanes.store import StoreError, run_here
@@ -20,6 +22,7 @@ from tests.kit.clock import ManualClock
 from tests.kit.control_room import ControlRoom
 from tests.kit.nights import Night
 from tests.kit.plans import key
+from tests.kit.startup import lived as lived_long
 
 KEYS = {key("iasi").kid: key("iasi").public}
 ZONE = ("ungheni", Hazard.FLOOD, Mode.LIVE)
@@ -148,8 +151,6 @@ async def test_whatever_the_disk_did_to_it_the_controller_starts(
 
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import asyncio
-
     folder = tmp_path_factory.mktemp("journal")
     asyncio.run(lived(folder / "journal.db"))
     return folder
@@ -206,3 +207,11 @@ async def test_a_night_comes_back_from_its_rows_as_it_was(tmp_path: Path, seed: 
     assert night.control.recovered > 20
     for name in ("book", "decided", "barred", "ordered", "untold", "requests", "activations", "points"):
         assert after[name] == before[name], name
+
+
+def test_a_start_reads_no_more_than_what_came_since_the_last_snapshot(tmp_path: Path) -> None:
+    """So it is soon over, however long the journal is (`python -m tests.kit.startup` measures it)."""
+    rows = asyncio.run(lived_long(tmp_path / "journal.db", 3100))
+    again = ControlRoom(tmp_path / "journal.db")
+    assert rows > 2 * SNAPSHOT_ROWS
+    assert again.recovered <= SNAPSHOT_ROWS + 10
