@@ -8,7 +8,6 @@ out, the signature says who it was.
 import asyncio
 import contextlib
 import json
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -53,13 +52,16 @@ async def serve(path: Path, verbs: dict[str, Handler]) -> AsyncIterator[None]:
             writer.close()
 
     path.unlink(missing_ok=True)
-    before = os.umask(0o117)
+    own = socket.socket(socket.AF_UNIX)
     try:
-        server = await asyncio.start_unix_server(client, path, limit=LINE_BYTES_MAX)
+        own.bind(str(path))
+        path.chmod(
+            0o660
+        )  # before anyone can connect; a umask would be the whole process's: folders made meanwhile (seen)
+        server = await asyncio.start_unix_server(client, sock=own, limit=LINE_BYTES_MAX)
     except OSError as error:
-        raise ConfigError(f"cannot open the control socket: {error.strerror}", source=str(path)) from None
-    finally:
-        os.umask(before)
+        own.close()
+        raise ConfigError(f"cannot open the control socket: {error.strerror or error}", source=str(path)) from None
     try:
         yield
     finally:

@@ -115,7 +115,8 @@ class MailServer:
             self._server.close()
             for transport in list(self._open):
                 if isinstance(transport, asyncio.WriteTransport):
-                    transport.abort()
+                    with contextlib.suppress(AttributeError):  # Python 3.11.2: one that is closed has no protocol
+                        transport.abort()
             self._open.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), 2)

@@ -28,6 +28,18 @@ async def call(path, verb, **args):
     return await asyncio.to_thread(ask, path, verb, **args)
 
 
+async def test_what_others_make_meanwhile_keeps_its_mode(tmp_path, monkeypatch):
+    listen = asyncio.start_unix_server
+
+    async def slowly(*words, **options):
+        (tmp_path / "folder").mkdir(0o750)
+        return await listen(*words, **options)
+
+    monkeypatch.setattr(asyncio, "start_unix_server", slowly)
+    async with serve(tmp_path / "s", VERBS):
+        assert (tmp_path / "folder").stat().st_mode & 0o700 == 0o700
+
+
 async def test_a_request_is_answered_and_the_socket_is_for_the_group_only(tmp_path):
     path = tmp_path / "s"
     async with serve(path, VERBS):

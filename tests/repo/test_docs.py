@@ -24,6 +24,7 @@ from lanes.reports import SirenTrouble
 from lanes.settings import parse
 from tests.kit.docpages import DOCS, PART, PARTS, ROOT, current, sections
 
+RUN_S = 280  # of a page's commands, each a Python that starts, on a machine that has much else to do
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), ROOT / "cython_ext" / "README.md"]
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([a-z][a-z-]*)`")
@@ -120,6 +121,7 @@ def offline(page: Path) -> str:
     return "".join(block for info, block in FENCE.findall(page.read_text()) if info == "sh tested")
 
 
+@pytest.mark.timeout(RUN_S + 20)
 @pytest.mark.parametrize("page", [page for page in PAGES if offline(page)], ids=name)
 def test_what_can_run_offline_runs(page, tmp_path):
     for example in (ROOT / "examples").rglob("*.toml"):
@@ -143,7 +145,7 @@ def test_what_can_run_offline_runs(page, tmp_path):
             start_new_session=True,
         )
         try:
-            code = shell.wait(110)
+            code = shell.wait(RUN_S)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)

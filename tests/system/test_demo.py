@@ -97,7 +97,7 @@ def kept(out: Path, face: Face) -> None:
 
 
 def test_a_siren_that_stays_mute_is_a_failure_that_is_named(temporary: Path, face: Face) -> None:
-    with DemoRun("--speed", 4, temporary=temporary, script=MUTE) as run:
+    with DemoRun("--speed", 2, temporary=temporary, script=MUTE) as run:  # a flood that lasts while people act on it
         started = run.until("ready", part="programs")
         run.until("alarm", hazard="flood", kind="raised")
         alarms_by_hand(face, started)

@@ -140,14 +140,14 @@ class Ears:
     """Our host's listener."""
 
     def __init__(self) -> None:
-        self.values: list[tuple[float, float]] = []  # (UTC ms, value)
+        self.values: list[tuple[int, float]] = []  # (UTC ms, value)
         self.events: list[EventKind] = []
 
     def data(self, data: Data) -> None:
         if data.verb == "DDATA":
             for records, offset_us in dated(data, CLOCK):
                 rows = RECORD.iter_unpack(records)
-                self.values += [(offset_us / 1e3 + at_ns / 1e6, value) for at_ns, value, *_ in rows]
+                self.values += [((offset_us * 1000 + at_ns) // 1_000_000, value) for at_ns, value, *_ in rows]
 
     def event(self, event: NodeEvent) -> None:
         self.events.append(event.kind)
