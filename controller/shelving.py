@@ -1,8 +1,8 @@
 """People's mutes: shelve for hours, out of service by permit for days, and the end of both (design §3; domain.md §4.1).
 
 Two people, who say the same within two minutes, for what is life-safety: a fire, an alarm for which sirens were ordered, a mute
-that covers more than attention, and every Level at which a policy of the zone may sound one. One person for the rest: attention
-that sounds nothing, and ends its mute when it becomes more.
+that covers more than attention, and every alarm for which a policy of the zone may ever sound one. One person for the rest: an
+attention for which no siren ever sounds, and which ends its mute when it becomes more.
 """
 
 from collections.abc import Callable
@@ -133,5 +133,5 @@ def life_safety(plan: Plan, place: tuple[str, Hazard, Mode], covers: Level) -> b
     zone, hazard, _ = place
     if hazard is Hazard.FIRE or covers > Level.ATTENTION:
         return True
-    policy = plan.policy(zone, hazard, covers)
-    return policy is not None and policy.mode != "none"
+    name = hazard.name.lower()
+    return any((each.zone, each.hazard) == (zone, name) and each.mode != "none" for each in plan.policies)

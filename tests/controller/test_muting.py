@@ -277,13 +277,12 @@ def test_what_a_permit_must_have(control: ControlRoom) -> None:
 # By people.
 
 
-def test_one_person_mutes_what_sounds_nothing_and_nobody_alone_what_is_life_safety(control: ControlRoom) -> None:
+def test_nobody_alone_mutes_what_is_life_safety(control: ControlRoom) -> None:
     one, two = nodes(control)
     until_us = control.clock.wall_us() + HOUR_US
     control.hear(one, one.level("gauge", Level.NORMAL, Level.ATTENTION, 2.1))
-    assert control.act(ShelveAlarm(alarm_at(control).id, until_us, "debris"))["state"] == "shelved"
+    assert "waits_for" in control.act(ShelveAlarm(alarm_at(control).id, until_us, "it may become more"))
     control.hear(one, one.level("gauge", Level.ATTENTION, Level.ALARM, 3.1))
-    assert state(control) is State.UNACKNOWLEDGED
     control.hear(two, two.level("smoke", Level.NORMAL, Level.ALARM, 3.5))
     for place in (FLOOD, FIRE):
         act = ShelveAlarm(alarm_at(control, place).id, until_us, "x")
@@ -291,6 +290,18 @@ def test_one_person_mutes_what_sounds_nothing_and_nobody_alone_what_is_life_safe
         assert "waits_for" in control.act(act, "ana")
         assert state(control, place) is State.UNACKNOWLEDGED
         assert control.act(act, "ion")["state"] == "shelved"
+
+
+def test_one_person_mutes_an_attention_for_which_no_siren_ever_sounds(tmp_path: Path) -> None:
+    quiet = PLAN.replace('mode = "automatic"\npattern = "dezastre"\nreflex = true', 'mode = "none"')
+    control = ControlRoom(tmp_path / "journal.db", signed(with_keys(quiet)))
+    one, _ = nodes(control)
+    until_us = control.clock.wall_us() + HOUR_US
+    control.hear(one, one.level("gauge", Level.NORMAL, Level.ATTENTION, 2.1))
+    assert control.act(ShelveAlarm(alarm_at(control).id, until_us, "debris"))["state"] == "shelved"
+    control.hear(one, one.level("gauge", Level.ATTENTION, Level.ALARM, 3.1))
+    assert state(control) is State.UNACKNOWLEDGED
+    assert "waits_for" in control.act(ShelveAlarm(alarm_at(control).id, until_us, "debris"))
 
 
 def test_no_mute_stands_in_for_a_reset(control: ControlRoom) -> None:

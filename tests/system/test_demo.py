@@ -115,7 +115,10 @@ def alarms_by_hand(face: Face, started: dict[str, Any]) -> None:
     at = ("--socket", started["sockets"]["controller"], "--json")
     key = ("--key", started["keys"]["victor"])
     shown = face("alarm", "show", "riverside/flood", *at).document
-    assert [point["point"] for point in shown["points"]] == ["bridge-level"]
+    # On a slow machine the water is at the quay too by now.
+    assert "bridge-level" in {point["point"] for point in shown["points"]}
+    assert shown["instructions"]["ro"]
+    assert any(point["sight"]["samples"] for point in shown["points"])
     assert face("alarm", "list", *at).document["alarms"][0]["alarm"] == shown["alarm"]
     assert face("alarm", "ack", "riverside/flood", *key, *at).document["unseen"] == 0
     for words, says in (
