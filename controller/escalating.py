@@ -32,7 +32,7 @@ from .escalations import WHY, Calling, Running, What, Where
 from .record.records import Record
 from .room import Room
 
-TICK_S: Final = 0.5
+TICK_S: Final = 1.0
 ROUND_NS: Final = 5 * NS_PER_S  # between two rounds of calls: what comes meanwhile goes in one message
 LATE_NS: Final = 15 * NS_PER_S  # a step that is taken so much after its time is Trouble: a round, and a busy machine
 FORGET_NS: Final = 60 * NS_PER_S
@@ -106,6 +106,8 @@ class Escalating:
 
     def _look(self, now_ns: int) -> None:
         room, running = self._room, self._room.escalations
+        if not self._duty.escalations and not len(running):
+            return
         seen: set[Where] = set()
         for alarm in room.book:
             where = (alarm.id.zone, alarm.id.hazard, alarm.mode)
@@ -115,8 +117,7 @@ class Escalating:
                 if run is not None:
                     self._end(run, "muted" if alarm.state in MUTED else "acknowledged", now_ns)
             elif run is None:
-                if self._duty.escalations:
-                    self._begin(alarm, "unacknowledged")
+                self._begin(alarm, "unacknowledged")
             elif alarm.severity > run.severity:
                 self._begin(alarm, "worse")
         for run in [run for run in running if run.where not in seen]:

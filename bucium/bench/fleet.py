@@ -13,7 +13,7 @@ from lanes.keys import SigningKey, write_key
 from lanes.orders import Order
 from lanes.plan import Plan
 from lanes.planfile import SignedPlan
-from lanes.reports import Event, ReceiptData, Stage, State, TransitionData
+from lanes.reports import Event, PointState, ReceiptData, Stage, State, TransitionData
 from lanes.sparkplug import BDSEQ, REBIRTH
 
 GROUP: Final = "fleet"
@@ -142,11 +142,13 @@ class Speaker:
             Kind.EVENT, self.seq, Event(self._ledger, self.seq, now_ns, CLOCK, self._plan.digest, data).pack()
         )
 
-    def state(self) -> bytes:
-        """All is well."""
+    def state(self, *, raised: bool = False) -> bytes:
+        """All is well; or, `raised`, its gauge is where its first event said."""
         self._counter += 1
         now_ns = self._clock.monotonic_ns()
-        body = State(self._ledger, self.seq, now_ns, CLOCK, self._plan.digest, 0, 1).pack()
+        place = int(self.id.removeprefix("n"))
+        points = (PointState(place, Level.ALARM, Trouble.NONE, 1, 0),) if raised else ()
+        body = State(self._ledger, self.seq, now_ns, CLOCK, self._plan.digest, 0, 1, points).pack()
         return self._seal(Kind.STATE, self._counter, body)
 
     def birth(self) -> bytes:

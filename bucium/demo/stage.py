@@ -24,7 +24,7 @@ from bucium.demo.lane import LaneWatch
 from bucium.demo.receiver import Receiver
 from bucium.demo.site import CONTROLLER, NODES, Site
 from bucium.demo.world import World
-from controller.dispatch.webhook import read_secret
+from controller.dispatch.webhook import read_secrets
 from cython_ext import BuciumError, Clock, ConfigError
 from lanes.link import BrokerSettings, MqttConnector
 from lanes.plan import Plan
@@ -124,7 +124,7 @@ async def build(*, clock: Clock, teller: Teller, out: Path | None, broker: str) 
             CapWatch(
                 site.cap,
                 receiver,
-                read_secret(site.webhook_secret),
+                read_secrets(site.webhook_secret)[0],
                 site.certificate,
                 clock=clock,
                 teller=teller,

@@ -78,7 +78,9 @@ class WebhookSettings(Settings):
     name: Id = Field(description="how logs, receipts and troubles call this channel")
     url: Url = Field(description="the receiver, e.g. https://dispatch.example/alarms")
     body: Literal["cap", "json"] = Field("cap", description="cap: the CAP XML; json: a summary with the same facts")
-    secret_file: Path = Field(description="file of mode 0600 with whsec_… (24 to 64 bytes in base64)")
+    secret_file: Path = Field(
+        description="file of mode 0600 with whsec_… (24 to 64 bytes in base64); a second line while it changes"
+    )
     ca: Path | None = Field(None, description="PEM of the receiver's CA, when it is not a public one")
     timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one delivery")
     insecure: bool = Field(False, description="true: allow http:// beyond this machine; the content can then be read")

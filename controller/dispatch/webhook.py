@@ -4,13 +4,15 @@
     webhook-timestamp  whole seconds of this attempt
     webhook-signature  v1,base64(HMAC-SHA256(secret, id "." timestamp "." body))
 
-The secret file holds `whsec_` and 24 to 64 bytes in base64, as Standard Webhooks writes it.
+The secret file holds `whsec_` and 24 to 64 bytes in base64, as Standard Webhooks writes it; while a receiver changes to another
+secret two lines, the new one first: each message then has a signature by either.
 """
 
 import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,14 +26,21 @@ from .post import Poster
 from .settings import WebhookSettings
 
 _PREFIX: Final = "whsec_"
+SECRETS_MAX: Final = 2
 SECRET_BYTES: Final = (24, 64)  # the specification's bounds
 _CONTENT: Final = {"cap": "application/cap+xml", "json": "application/json"}
 
 
-def read_secret(path: Path) -> bytes:
-    """The secret of a file; ConfigError says what to do when it is none."""
-    text = secret_bytes(path).decode("ascii", "replace").strip()
-    advice = "; make one with: (umask 077; echo whsec_$(head -c 32 /dev/urandom | base64) > FILE)"
+def read_secrets(path: Path) -> tuple[bytes, ...]:
+    """The secrets of a file, a line each; ConfigError says what to do when one is none."""
+    lines = [line.strip() for line in secret_bytes(path).decode("ascii", "replace").splitlines() if line.strip()]
+    if len(lines) > SECRETS_MAX:
+        raise ConfigError(f"{len(lines)} secrets; at most {SECRETS_MAX}: the new one, and the former", source=str(path))
+    return tuple(_secret(line, path) for line in lines or [""])
+
+
+def _secret(text: str, path: Path) -> bytes:
+    advice = "; make one with: (umask 077; echo whsec_$(head -c 32 /dev/urandom | base64 -w0) > FILE)"
     if not text.startswith(_PREFIX):
         raise ConfigError(f"a webhook secret begins with {_PREFIX}{advice}", source=str(path))
     try:
@@ -43,10 +52,11 @@ def read_secret(path: Path) -> bytes:
     return secret
 
 
-def sign(secret: bytes, identifier: str, timestamp_s: int, body: bytes) -> str:
-    """The value of webhook-signature."""
+def sign(secrets: Sequence[bytes], identifier: str, timestamp_s: int, body: bytes) -> str:
+    """The value of webhook-signature: one by each secret."""
     signed = f"{identifier}.{timestamp_s}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()
+    digests = [hmac.digest(secret, signed, hashlib.sha256) for secret in secrets]
+    return " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
 
 
 class Webhook:
@@ -55,7 +65,7 @@ class Webhook:
     def __init__(self, settings: WebhookSettings, clock: Clock, runner: Runner = run_here) -> None:
         self._settings = settings
         self._clock = clock
-        self._secret = read_secret(settings.secret_file)
+        self._secrets = read_secrets(settings.secret_file)
         self._poster = Poster(
             settings.url,
             timeout_s=settings.timeout_s,
@@ -82,7 +92,7 @@ class Webhook:
             "content-type": _CONTENT[self._settings.body],
             "webhook-id": message.identifier,
             "webhook-timestamp": str(timestamp_s),
-            "webhook-signature": sign(self._secret, message.identifier, timestamp_s, body),
+            "webhook-signature": sign(self._secrets, message.identifier, timestamp_s, body),
         }
         return await self._poster.post(body, headers)
 

@@ -1,18 +1,21 @@
 """E-mail over a real SMTP server: what its reader sees, and every way in which a server can fail (reliability.md F32)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.alarm.changes import ChangeKind
 from controller.calls import About, Call, CallKind
 from controller.dispatch import Message
 from controller.dispatch.cap import Author, identifier_of
+from controller.dispatch.dispatcher import Dispatcher
 from controller.dispatch.mail import Mail
 from controller.dispatch.outbox import MEMORY, Outbox, Tellable
 from controller.dispatch.settings import CapSettings, MailSettings
@@ -20,9 +23,11 @@ from controller.duty import Duty, DutyFile
 from cython_ext import ConfigError, Hazard, Level, SystemClock
 from lanes.keys import Mode
 from lanes.settings import Settings, parse
+from lanes.store import ThreadRunner
 from tests.controller.test_escalating import DUTY
 from tests.kit.capkeys import signer
 from tests.kit.clock import START_WALL_US
+from tests.kit.control_room import until
 from tests.kit.mailserver import LOGIN, PASSWORD, MailServer, Mood, certificates, mail_server
 from tests.kit.telling import change, plan
 
@@ -228,6 +233,37 @@ async def test_of_several_recipients_only_those_left_are_tried_again(server: Mai
     assert {str(each.message["To"]) for each in server.got} == {"undisclosed-recipients:;"}
 
 
+async def test_through_every_failure_no_mail_is_lost_and_none_is_another(server: MailServer, tmp_path: Path) -> None:
+    runner, told = ThreadRunner("outbox"), [change(seq=n) for n in range(1, 41)]
+    dispatcher = Dispatcher(
+        AUTHOR,
+        [mail(server, tmp_path, timeout_s=0.7)],
+        path=tmp_path / "o.db",
+        clock=SystemClock(),
+        runner=runner,
+        entropy=Random(1),
+        receipt=lambda _: asyncio.sleep(0),
+        trouble=lambda *_: None,
+    )
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        for number, mood in enumerate((Mood.HALF_OPEN, Mood.WELL, Mood.BUSY, Mood.DOWN, Mood.CUT)):
+            await server.become(mood)
+            before = server.connections + len(server.seen)
+            for each in told[number * 8 : number * 8 + 8]:
+                await dispatcher.tell(each)
+            if mood is not Mood.DOWN:
+                await until(lambda before=before: server.connections + len(server.seen) > before)  # type: ignore[misc]
+        await server.become(Mood.WELL)
+        assert await dispatcher.settled(90)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        runner.close()
+    assert {each.id for each in server.got} == {f"<{identifier_of(each)}@galati.example>" for each in told}
+
+
+@settings(max_examples=50)
 @given(st.text(max_size=200))
 def test_no_text_breaks_a_mail_or_adds_a_header(text: str) -> None:
     author = Author(plan(name={"ro": text, "en": "Quay"}), CapSettings(sender="a@x.example"), signer())

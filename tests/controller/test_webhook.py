@@ -13,7 +13,7 @@ from standardwebhooks import WebhookVerificationError
 
 from controller.dispatch import Message
 from controller.dispatch.settings import WebhookSettings
-from controller.dispatch.webhook import Webhook, read_secret, sign
+from controller.dispatch.webhook import Webhook, read_secrets, sign
 from cython_ext import ConfigError, SystemClock
 from lanes.settings import Settings, parse
 from tests.kit.receivers import Mood, Receiver, receiver
@@ -62,7 +62,7 @@ async def test_the_reference_implementation_accepts_the_signature(
 def test_the_published_vector() -> None:
     # The example of the reference implementation's own tests.
     secret = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-    signature = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    signature = sign([secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
@@ -114,6 +114,8 @@ async def test_one_connection_serves_many_messages(server: Receiver, secret: Pat
         ("whsec_!!!", 0o600, "not base64"),
         ("whsec_" + base64.b64encode(b"short").decode(), 0o600, "has 5 bytes"),
         (WRITTEN, 0o644, "others may read"),
+        ("", 0o600, "begins with whsec_"),
+        ("\n".join([WRITTEN] * 3), 0o600, "3 secrets; at most 2"),
     ],
 )
 def test_a_bad_secret_says_what_to_do(tmp_path: Path, text: str, mode: int, says: str) -> None:
@@ -121,7 +123,20 @@ def test_a_bad_secret_says_what_to_do(tmp_path: Path, text: str, mode: int, says
     path.write_text(text)
     path.chmod(mode)
     with pytest.raises(ConfigError, match=says):
-        read_secret(path)
+        read_secrets(path)
+
+
+async def test_while_a_secret_changes_a_receiver_with_either_accepts(server: Receiver, secret: Path) -> None:
+    new = "whsec_" + base64.b64encode(bytes(range(1, 33))).decode()
+    secret.write_text(f"{new}\n{WRITTEN}\n")
+    channel = webhook(server, secret)
+    assert (await channel.deliver(MESSAGE)).taken
+    await channel.close()
+    [posted] = server.taken
+    for each in (new, WRITTEN):
+        Reference(each).verify(posted.body, posted.headers, json_parse=False)
+    with pytest.raises(WebhookVerificationError):
+        Reference("whsec_" + base64.b64encode(bytes(32)).decode()).verify(posted.body, posted.headers)
 
 
 class _Whole(Settings):
