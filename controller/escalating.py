@@ -34,7 +34,10 @@ from .room import Room
 
 TICK_S: Final = 1.0
 ROUND_NS: Final = 5 * NS_PER_S  # between two rounds of calls: what comes meanwhile goes in one message
-LATE_NS: Final = 15 * NS_PER_S  # a step that is taken so much after its time is Trouble: a round, and a busy machine
+ROUND_MAX: Final = 1_000  # alarms in one round: a tenth of a second of the loop that also orders sirens
+LATE_NS: Final = (
+    30 * NS_PER_S
+)  # a step that is taken so much after its time is Trouble: the rounds of a storm of 5,000 take 25 s
 FORGET_NS: Final = 60 * NS_PER_S
 MISSING: Final = "escalation-missing"
 STUCK: Final = "escalation-stuck"
@@ -155,6 +158,8 @@ class Escalating:
     def _steps(self, now_ns: int) -> None:
         round_ = _Round()
         for run in list(self._room.escalations):
+            if len(round_.rows) >= ROUND_MAX:
+                break
             alarm = self._room.book.at(*run.where)
             escalation = self._escalation(run)
             if alarm is None:

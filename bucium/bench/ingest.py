@@ -165,7 +165,7 @@ async def _measured(folder: Path, nodes: int, steady_s: float) -> dict[str, Any]
         async with generator.connected():
             centre, start_s = await start(family, generator, config, folder)
             found: dict[str, Any] = {"nodes": nodes, "start_s": start_s, "rss_idle_mib": rss_mib(centre.pid)}
-            found |= await _floods(generator, steady_s, lambda: _cpu_s(centre.pid))
+            found |= await _floods(generator, steady_s, lambda: cpu_s(centre.pid))
             found["rss_mib"], found["rss_peak_mib"] = rss_mib(centre.pid), rss_mib(centre.pid, "VmHWM")
             family.require()
             centre.signal(signal.SIGKILL)
@@ -240,7 +240,7 @@ def _quantiles(values: list[float]) -> dict[str, float]:
     )
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Seconds that the process has had a core."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

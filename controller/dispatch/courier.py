@@ -15,6 +15,7 @@ from cython_ext import NS_PER_S, Clock
 from lanes.store import Runner
 
 from . import Answer, Channel, Delivery, Message, Outcome, ReceiptSink, TroubleSink, gate
+from .call import PREFIX
 from .keeping import Keeping
 from .outbox import Lost
 
@@ -142,7 +143,8 @@ class Courier:
 
     async def _one(self, message: Message) -> Answer | None:
         """One attempt; None: this message needs no more telling here."""
-        if self.channel.expires and not gate.fresh(message.expires_us, self._clock.wall_us()):
+        expires = self.channel.expires or message.alarm.startswith(PREFIX)  # a call of yesterday helps nobody
+        if expires and not gate.fresh(message.expires_us, self._clock.wall_us()):
             self._say("dispatch-expired", True)
             await self._tell(message, Outcome.EXPIRED, "expired", 0.0)
             return None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from controller import escalating
 from controller.calls import NAMED_MAX, Call, CallKind
 from controller.duty import Duty, DutyFile
 from controller.escalating import Escalating
@@ -355,22 +356,40 @@ async def test_it_is_stuck_at_once_when_the_last_step_has_nobody_or_reaches_nobo
     assert {(each.person, each.channel) for each in desk.calls} == {("", ""), ("ana", "sms"), ("ana", "mail")}
 
 
-async def test_alarms_of_one_moment_are_one_call(tmp_path: Path) -> None:
-    zones = [f"z{n}" for n in range(40)]
+def storm(folder: Path, alarms: int) -> Desk:
+    """So many alarms of as many zones at once."""
+    zones = [f"z{n}" for n in range(alarms)]
     more = "".join(
         f'[[zone]]\nid = "{z}"\n[[point]]\nid = "p-{z}"\nnode = "n1"\nzones = ["{z}"]\nhazard = "flood"\nunit = "m"\n'
         "attention = { raise = 1.0, clear = 0.5 }\nalarm = { raise = 2.0, clear = 1.5 }\n"
         for z in zones
     )
-    desk = Desk(ControlRoom(tmp_path / "journal.db", signed(with_keys(PLAN + more))), duty())
+    desk = Desk(ControlRoom(folder / "journal.db", signed(with_keys(PLAN + more))), duty())
     node = desk.control.node("n1")
     for zone in zones:
         desk.control.hear(node, node.level(f"p-{zone}", Level.NORMAL, Level.ALARM))
+    return desk
+
+
+async def test_alarms_of_one_moment_are_one_call(tmp_path: Path) -> None:
+    desk = storm(tmp_path, 40)
     desk.wait(17)
     assert desk.told == STEP_1
     assert [(each.count, len(each.about)) for each in desk.calls] == [(40, NAMED_MAX)] * 2
     await desk.control.commit()
     assert sum(row[0] == "step" for row in desk.rows()) == 40, "each alarm has its own row"
+
+
+async def test_a_storm_is_called_in_rounds_that_leave_the_loop_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(escalating, "ROUND_MAX", 10)
+    desk = storm(tmp_path, 25)
+    desk.wait(16)
+    assert [each.count for each in desk.calls] == [10, 10]
+    desk.wait(11)
+    assert [each.count for each in desk.calls] == [10, 10, 10, 10, 5, 5]
+    assert not [code for code, _ in desk.control.codes() if code == "escalation-late"]
 
 
 async def test_a_zone_that_no_escalation_is_for_is_a_trouble(tmp_path: Path) -> None:

@@ -144,6 +144,21 @@ def test_a_call_goes_to_its_own_channel_and_one_to_everybody_to_all_that_carry_m
     box.close()
 
 
+def test_a_call_that_nobody_can_get_is_given_up_after_a_day(tmp_path: Path) -> None:
+    first, second = Desk("mail", expires=False, answer=lambda _: NO), Desk("second")
+
+    async def main(clock: ManualClock) -> None:
+        async with world(tmp_path / "o.db", clock, first, second) as (dispatcher, receipts):
+            await dispatcher.tell(CALL)
+            await asyncio.sleep(86_000)
+            assert (await dispatcher.pending())["mail"] == 1
+            await asyncio.sleep(2_000)
+            assert (await dispatcher.pending())["mail"] == 0
+            assert str(receipts[-1].outcome) == "expired"
+
+    run_clocked(main)
+
+
 def test_an_outbox_of_the_version_before_is_taken_on(tmp_path: Path) -> None:
     path = tmp_path / "o.db"
     box = Outbox(path, {"a": lambda _: True})
