@@ -1,5 +1,6 @@
 """`bucium siren`: orders and proofs. A request sounds nothing until its approvals are there; a stop needs one person."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -25,6 +26,8 @@ Node = Annotated[
     Path | None,
     typer.Option(help="A node's own control socket, at the pole: no controller is asked.", show_default=False),
 ]
+ANSWER_S: Final = 4.0  # a stop is confirmed within 2 s; a node that cannot be reached is not waited for
+LOOK_S: Final = 0.2
 _TESTS: Final = {"silent": Action.SILENT_TEST, "growl": Action.GROWL_TEST, "arm": Action.ARM, "status": Action.STATUS}
 
 
@@ -177,6 +180,8 @@ def stop(
 ) -> None:
     """Silence, now. One person is enough. Automatic sounding is held off for the plan's stop_hold_s.
 
+    Says of each siren what its node answers within a few seconds; 1 when one has not confirmed its silence.
+
     Example: bucium siren stop --zone riverside --key maria.live.pem
     """
     answer = _person(socket, node, key).do(StopSiren(_incident(incident), tuple(zone or ()), tuple(sirens or ())))
@@ -184,8 +189,20 @@ def stop(
         emit({"ok": True, **answer})
     elif node:
         say(f"node {answer['node']} silences its sirens; see: bucium node status", "bold")
-    else:
-        say(f"stop ordered: {', '.join(answer['sirens'])}; see: bucium siren status", "bold")
+    elif not show.stopped(_settled(socket, answer["activation"])):
+        raise typer.Exit(1)
+
+
+def _settled(socket: Path, number: int) -> list[show.Document]:
+    """What each siren of this activation has answered, when all have, or after ANSWER_S."""
+    for _ in range(round(ANSWER_S / LOOK_S)):
+        found = ask(socket, "siren.status")["activations"]
+        mine: show.Document = next(each for each in found if each["activation"] == number)
+        if not mine["pending"]:
+            break
+        time.sleep(LOOK_S)
+    sirens: list[show.Document] = mine["sirens"]
+    return sirens
 
 
 @app.command("test")

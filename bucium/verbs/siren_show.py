@@ -211,6 +211,18 @@ def veto_times(found: Sequence[Document]) -> None:
         table("veto times", ("incident", "left"), [(each["incident"], f"{each['left_s']:.0f} s") for each in found])
 
 
+def stopped(found: Sequence[Document]) -> bool:
+    """What became of a stop, siren by siren; whether every one is silent for certain."""
+    for each in found:
+        if each["result"] == "pass":
+            say(f"{each['siren']}: silent" + (" (it did not sound)" if each["why"] == "not-sounding" else ""), "green")
+        elif each["result"] == "fail":
+            say(f"{each['siren']}: NOT CONFIRMED: {each['why']}; it is switched off again and again", "red")
+        else:
+            say(f"{each['siren']}: NO ANSWER YET: its node is asked until it answers; see: bucium siren status", "red")
+    return all(each["result"] == "pass" for each in found)
+
+
 # A dry run.
 
 

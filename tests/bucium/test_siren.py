@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bucium.verbs.siren_show import last_sound, many
+from bucium.verbs.siren_show import last_sound, many, stopped
 from tests.kit.face import Face
 from tests.kit.town import Town, order_of
 
@@ -119,6 +119,25 @@ def test_a_sound_is_counted_proven_and_stopped(town: Town, siren, face: Face, so
     assert last_sound(last) == "pass, measured"
     assert last_sound(last | {"failed_to_sound": "audio"}).startswith("FAILED TO SOUND: nothing proves")
     assert face("siren", "list", "--socket", town.socket("iasi")).code == 0
+
+
+def test_a_stop_says_of_each_siren_that_it_is_silent(town: Town, sounding, face: Face):
+    sounding()
+    words = ("--key", town.key("ana"), "--socket", town.socket("iasi"))
+    said = face("siren", "stop", *words)
+    assert said.code == 0
+    assert "s1: silent\n" in said.out
+    assert "s2: silent (it did not sound)" in said.out
+
+
+@pytest.mark.parametrize(
+    ("result", "why", "says"), [("pending", "", "NO ANSWER YET"), ("fail", "not-off", "NOT CONFIRMED: not-off")]
+)
+def test_a_stop_that_is_not_confirmed_is_not_done(capsys, result: str, why: str, says: str):
+    done = {"siren": "s1", "result": "pass", "why": "stopped"}
+    assert stopped([done])
+    assert not stopped([done, {"siren": "s2", "result": result, "why": why}])
+    assert f"s2: {says}" in capsys.readouterr().out
 
 
 def test_a_technician_at_the_pole_silences_it(town: Town, siren, sounding):
