@@ -34,7 +34,7 @@ DEAF = [
 
 
 async def until_here(child: children.Child) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while b"here" not in child.log.read_bytes():
             await asyncio.sleep(0.01)
 
@@ -55,7 +55,7 @@ async def test_a_child_that_dies_is_named_with_the_end_of_its_log(tmp_path: Path
     async with children.Family() as family:
         argv = [sys.executable, "-c", "print('what went wrong'); raise SystemExit(3)"]
         child = await family.add(children.Child("node", argv, tmp_path / "node.log", tmp_path))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while child.ended is None:
                 await asyncio.sleep(0.01)
         with pytest.raises(children.ChildError, match=r"(?s)node ended with code 3.*what went wrong"):
@@ -73,7 +73,7 @@ async def test_the_embedded_broker_carries_a_message(tmp_path: Path) -> None:
     async with children.Family() as family:
         found = await broker.start(family, tmp_path / "broker", tmp_path / "broker.log")
         connector = MqttConnector(BrokerSettings.model_validate({"port": found.port}))
-        async with asyncio.timeout(10), connector.connect("one") as link:
+        async with asyncio.timeout(60), connector.connect("one") as link:
             await link.subscribe(("a/b", 1))
             await link.publish("a/b", b"x", qos=1)
             async for message in link.messages():

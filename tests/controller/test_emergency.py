@@ -59,7 +59,7 @@ class Desk:
     async def add(self, count: int = 1) -> None:
         for number in range(count):
             self.journal.append(Record.TROUBLE, ["test", str(number), "", True])
-        await asyncio.wait_for(self.journal.durable(), 5)
+        await asyncio.wait_for(self.journal.durable(), 60)
 
     def subjects(self) -> list[str]:
         return [row.value[1] for row in self.journal.rows() if row.kind is Record.TROUBLE]

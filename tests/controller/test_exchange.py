@@ -347,7 +347,7 @@ async def test_a_feed_that_is_away_is_trouble_and_its_return_ends_it(
             each = Poller(settings, take=far.receiving.take, unreached=unreached, runner=run_here)
             news.clear()
             task = asyncio.create_task(each.run())
-            await asyncio.wait_for(news.wait(), 20)
+            await asyncio.wait_for(news.wait(), 60)
             assert far.unreached[-1] is expected
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -40,7 +40,7 @@ signal.signal(signal.SIGUSR1, tell)
 sys.argv = ["bucium", *sys.argv[1:]]
 runpy.run_module("bucium", run_name="__main__", alter_sys=True)
 """
-LIMIT_S = 40
+LIMIT_S = 100  # to start, on a machine that has much else to do
 
 
 def after_a_boot(folder: Path) -> dict[str, str]:
@@ -101,6 +101,7 @@ async def until_sampling(folder: Path, node: asyncio.subprocess.Process) -> dict
 
 
 @pytest.mark.broker
+@pytest.mark.timeout(400)
 async def test_a_node_imports_only_its_own_and_stays_within_48_mib(tmp_path, broker: RealBroker):
     async with world(tmp_path / "record.jsonl") as devices:
         config = lay_out(tmp_path, broker=broker.port, port=int(devices.endpoint("river")["port"]))

@@ -245,7 +245,7 @@ async def test_on_a_real_broker(broker):
     )
     up.device_online("gauge")
     up.tell(NodeMetric.LEDGER_ID, "abc")
-    async with asyncio.timeout(30), dial.connect("listener") as link:
+    async with asyncio.timeout(60), dial.connect("listener") as link:
         await link.subscribe(("spBv1.0/g/#", 1))
         arriving = aiter(link.messages())
 

@@ -61,7 +61,7 @@ class Victoria:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await self._healthy():
                 assert self.process.returncode is None, "VictoriaMetrics ended at its start"
                 await asyncio.sleep(0.05)

@@ -16,7 +16,7 @@ from tests.kit.nodes import FarEnd
 from tests.kit.relay_monitor import RelayMonitor
 from tests.kit.site import lay_out, signed_plan, world
 
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 class Site:

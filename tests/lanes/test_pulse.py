@@ -14,7 +14,7 @@ def test_systemd_is_told(tmp_path, abstract):
     address = f"@bucium-test-{tmp_path.name}-{id(tmp_path)}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + address[1:] if abstract else address)
-        manager.settimeout(5)
+        manager.settimeout(60)
         assert notify("READY=1", {"NOTIFY_SOCKET": address})
         assert manager.recv(64) == b"READY=1"
 
