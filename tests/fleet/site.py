@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ ANSIBLE: Final = ROOT / "deploy" / "ansible"
 TOOLS: Final = Path(os.environ.get("BUCIUM_ANSIBLE", ROOT / ".venv-fleet" / "bin"))
 CENTRE: Final = "centre-1"
 ADDRESSES: Final = {CENTRE: "10.77.0.10", "bridge": "10.77.0.21", "quay": "10.77.0.22"}
+BLOCK: Final = re.compile(r"^```sh fleet\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BUCIUM: Final = f"{sys.executable} -m bucium"
 SHIPPED: Final = (
     "bucium",
@@ -123,6 +125,19 @@ class Site:
             env={"ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": f"/tmp/.{lab.tag}", **env},
         )  # fmt: skip
         (self.folder / f"{playbook}.log").write_text(done.stdout + done.stderr)
+        return Played(done.returncode, done.stdout, done.stderr)
+
+    def page(self, lab: Lab, number: int) -> "Played":
+        """The commands of a block of docs/fleet.md that is marked `sh fleet`, as they stand there."""
+        block = BLOCK.findall((ROOT / "docs" / "fleet.md").read_text())[number]
+        environment = {
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": f"/tmp/.{lab.tag}",
+            "PATH": f"{self.command.parent}:{TOOLS}:{os.environ['PATH']}",
+            "SITE": str(self.folder),
+        }
+        place = ROOT if "cd deploy/ansible" in block else ANSIBLE
+        done = lab.inside("sh", "-euc", block, cwd=place, env=environment, timeout_s=1800)
         return Played(done.returncode, done.stdout, done.stderr)
 
 
