@@ -19,9 +19,6 @@ from tests.kit.capkeys import signer
 from tests.kit.clock import START_WALL_US
 from tests.kit.control_room import ControlRoom
 from tests.kit.telling import change, plan
-from tests.simulation import site
-from tests.simulation.seeds import run_seed
-from tests.simulation.world import World
 
 AUTHOR = Author(plan(), CapSettings(sender="alarms@galati.example"), signer())
 WANTS = {"desk": lambda cap: cap}
@@ -79,17 +76,3 @@ async def test_what_no_channel_has_answered_for_is_owed_and_the_last_of_what_las
     await control.commit()
     found = owed(control.path, journal.id, ["desk"], START_WALL_US)
     assert [rows[seq].at_us for seq in found] == [lasts[1].at_us, away.at_us]
-
-
-def test_a_site_whose_outbox_is_damaged_tells_everything() -> None:
-    """In virtual time: the controller is killed during the flood, and its outbox does not come back as it was."""
-
-    def script(world: World) -> None:
-        def spoil(there: Path) -> None:
-            path = there / "data" / "outbox.db"
-            path.write_bytes(path.read_bytes()[:3000])
-
-        for at_s in (50.0, 80.0):
-            world.plans.append((at_s, lambda: world.kill(site.CENTRE, copied=spoil)))
-
-    assert run_seed(3, 3.0, script=script).findings == []

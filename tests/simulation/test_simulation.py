@@ -10,9 +10,11 @@ from random import Random
 import pytest
 
 from tests.kit.clock import run_virtual
+from tests.simulation import site
 from tests.simulation.bugs import BUGS, UNREPEATABLE, Bug
 from tests.simulation.seeds import run_seed, run_up_to, twice
 from tests.simulation.weather import Network
+from tests.simulation.world import World
 
 MINUTES = 3.0
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,20 @@ def test_a_road_that_is_cut_twice_is_open_when_both_cuts_are_mended() -> None:
         assert not network.blocked("mill")
 
     run_virtual(main())
+
+
+def test_a_site_whose_outbox_is_damaged_tells_everything() -> None:
+    """In virtual time: the controller is killed during the flood, and its outbox does not come back as it was."""
+
+    def script(world: World) -> None:
+        def spoil(there: Path) -> None:
+            path = there / "data" / "outbox.db"
+            path.write_bytes(path.read_bytes()[:3000])
+
+        for at_s in (50.0, 80.0):
+            world.plans.append((at_s, lambda: world.kill(site.CENTRE, copied=spoil)))
+
+    assert run_seed(3, 3.0, script=script).findings == []
 
 
 def test_what_cannot_be_repeated_is_seen() -> None:
