@@ -4,7 +4,7 @@ Local: the admin's. What is judged, who may sound what and who may approve stand
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -23,7 +23,7 @@ from . import duty
 from .dispatch.capsign import Signer, read_signer
 from .dispatch.dc09 import doubts as dc09
 from .dispatch.settings import CALLING, CapSettings, ChannelSettings, Dc09Settings
-from .duty import NOBODY, Duty
+from .duty import Duty, DutyFile
 from .history.history import HistorySettings
 from .inbound.settings import SourceSettings
 from .inbound.trust import pinned
@@ -135,7 +135,7 @@ class Ready:
     signed: SignedPlan
     keys: dict[Mode, SigningKey]
     signer: Signer | None = None  # of CAP messages; None: no channel carries CAP
-    duty: Duty = NOBODY
+    duty: Duty = field(default_factory=lambda: Duty(duty.EMPTY))
     plan_refused: str = ""  # why the delivered plan does not run, and the one that ran last does
 
     @property
@@ -169,18 +169,18 @@ def ready(local: Local) -> Ready:
         )
     for source in local.config.sources:
         pinned(source.certificates)
-    return Ready(local, signed, dict(_keys(local, signed.plan)), _signer(local), _duty(local), chosen.refused)
+    return Ready(local, signed, dict(_keys(local, signed.plan)), _signer(local), Duty(duty_file(local)), chosen.refused)
 
 
-def _duty(local: Local) -> Duty:
-    """The people of duty.toml, checked against the channels."""
+def duty_file(local: Local) -> DutyFile:
+    """The people of duty.toml, checked against the channels; ConfigError says what does not fit."""
     path = local.config.controller.duty
     if path is None:
-        return NOBODY
+        return duty.EMPTY
     channels = [channel.name for channel in local.config.dispatch]
     calling = [channel.name for channel in local.config.dispatch if channel.kind in CALLING]
     found = duty.read(local.at(path))
-    duty.check(found, calling, channels, str(local.at(path)))
+    duty.check(Duty(found), calling, channels, str(local.at(path)))
     return found
 
 

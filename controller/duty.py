@@ -6,7 +6,7 @@ every node; and a rota changes each week, which must not take two planners' sign
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
@@ -206,9 +206,9 @@ class DutyFile(Settings):
                 yield f"escalation {escalation.id!r}", step.rotas, rotas, "rota"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Duty:
-    """The file in use."""
+    """The file in use; `file` changes when another one comes into its place."""
 
     file: DutyFile
 
@@ -250,13 +250,38 @@ class Duty:
         return known.reach.get(channel, "") if known else ""
 
 
-NOBODY: Final = Duty(DutyFile.model_validate({}))
+EMPTY: Final = DutyFile.model_validate({})
+NOBODY: Final = Duty(EMPTY)
 
 
-def read(path: Path) -> Duty:
+def read(path: Path) -> DutyFile:
     """The file; ConfigError when others may read it, or as `lanes.settings.load`."""
     secret_bytes(path)
-    return Duty(settings.load(path, DutyFile))
+    return settings.load(path, DutyFile)
+
+
+class Watch:
+    """Looks whether another file has come into its place: a rota changes each week, and that is no reason for a restart."""
+
+    def __init__(self, path: Path, load: Callable[[], DutyFile]) -> None:
+        """`load` reads and checks it; ConfigError: it is not to be used."""
+        self._path, self._load = path, load
+        self._seen = self._mark()
+
+    def _mark(self) -> tuple[int, int, int]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return 0, 0, 0
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def look(self) -> DutyFile | None:
+        """The new file; None: it is as it was. ConfigError when the new one cannot be used."""
+        mark = self._mark()
+        if mark == self._seen:
+            return None
+        self._seen = mark
+        return self._load()
 
 
 def check(duty: Duty, callable_channels: Sequence[str], channels: Sequence[str], source: str) -> None:

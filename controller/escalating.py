@@ -17,20 +17,23 @@ escalation decides nothing about sirens, and no siren waits for it.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from cython_ext import NS_PER_S
+from cython_ext import NS_PER_S, ConfigError
 from lanes.keys import Mode
 
 from .alarm.life import MUTED, UNSEEN
 from .alarm.record import Alarm
 from .calls import NAMED_MAX, About, Call, CallKind
-from .duty import Duty, Escalation, Step
+from .duty import Duty, Escalation, Step, Watch
 from .escalations import WHY, Calling, Running, What, Where
 from .record.records import Record
 from .room import Room
+
+log = logging.getLogger("bucium.controller.escalating")
 
 TICK_S: Final = 1.0
 ROUND_NS: Final = 5 * NS_PER_S  # between two rounds of calls: what comes meanwhile goes in one message
@@ -38,7 +41,7 @@ ROUND_MAX: Final = 1_000  # alarms in one round: a tenth of a second of the loop
 LATE_NS: Final = (
     30 * NS_PER_S
 )  # a step that is taken so much after its time is Trouble: the rounds of a storm of 5,000 take 25 s
-FORGET_NS: Final = 60 * NS_PER_S
+FORGET_NS: Final = 60 * NS_PER_S  # receipts of what is over; and a look at duty.toml
 MISSING: Final = "escalation-missing"
 STUCK: Final = "escalation-stuck"
 LATE: Final = "escalation-late"
@@ -75,13 +78,16 @@ class _Round:
 class Escalating:
     """Runs until cancelled. Without people in `duty` it does nothing."""
 
-    def __init__(self, room: Room, duty: Duty) -> None:
+    def __init__(self, room: Room, duty: Duty, watch: Watch | None = None) -> None:
+        """`watch` tells of another duty.toml."""
         self._room = room
         self._duty = duty
+        self._watch = watch
         self._digest = b""
         now_ns = room.clock.monotonic_ns()
         self._round_ns = now_ns - ROUND_NS
         self._forget_ns = now_ns
+        room.trouble("duty-refused", "duty", False)  # we would not have begun with one that cannot be used
         room.escalations.resume(now_ns, room.clock.wall_us())
 
     async def run(self) -> None:
@@ -100,10 +106,25 @@ class Escalating:
                 self._steps(now_ns)
             if now_ns - self._forget_ns >= FORGET_NS:
                 self._forget_ns = now_ns
+                self._read_again()
                 room.escalations.keep({f"{int(a.mode)}:{name}" for a in room.book for name in (a.id, *a.aliases)})
             if room.signed.digest != self._digest:
                 self._digest = room.signed.digest
                 self._uncovered()
+
+    def _read_again(self) -> None:
+        """Another duty.toml counts from now on; one that cannot be used leaves the former in place."""
+        try:
+            file = self._watch.look() if self._watch else None
+        except ConfigError as error:
+            log.error("duty.refused why=%s", error)
+            self._room.trouble("duty-refused", "duty", True)
+            return
+        if file is not None:
+            log.info("duty.changed people=%d", len(file.people))
+            self._duty.file = file
+            self._digest = b""
+            self._room.trouble("duty-refused", "duty", False)
 
     # Which alarms wait for a person.
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from controller import config, duty
 from controller.duty import Duty, DutyFile, Rota
+from controller.escalating import Escalating
 from cython_ext import ConfigError, Hazard, Level
 from lanes.settings import parse
-from tests.controller.test_escalating import DUTY
+from tests.controller.test_escalating import DUTY, Desk, raise_alarm
+from tests.kit.control_room import ControlRoom
 
 ROTA = {
     "id": "desk",
@@ -127,7 +129,33 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="others may read"):
         duty.read(path)
     path.chmod(0o600)
-    assert duty.read(path).address("ana", "sms") == "+40700000001"
+    assert Duty(duty.read(path)).address("ana", "sms") == "+40700000001"
+
+
+async def test_another_file_counts_without_a_restart_and_a_bad_one_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "duty.toml"
+
+    def put(text: str) -> None:
+        beside = tmp_path / "new"
+        beside.write_text(text)
+        beside.chmod(0o600)
+        beside.replace(path)
+
+    put(DUTY)
+    desk = Desk(ControlRoom(tmp_path / "journal.db"), Duty(duty.read(path)))
+    desk.escalating = Escalating(desk.control.room, desk.duty, duty.Watch(path, lambda: duty.read(path)))
+    put(DUTY.replace('people = ["ana", "ion"]', 'people = ["ion"]'))
+    desk.wait(61)
+    raise_alarm(desk)
+    desk.wait(17)
+    assert [each.person for each in desk.calls] == ["ion"]
+    put(DUTY.replace("[[rota]]", "[[rata]]"))
+    desk.wait(61)
+    assert ("duty-refused", "duty") in desk.control.codes()
+    assert len(desk.duty.escalations) == 1
+    put(DUTY)
+    desk.wait(61)
+    assert ("duty-refused", "duty") not in desk.control.codes()
 
 
 @pytest.mark.parametrize(
