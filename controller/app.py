@@ -26,14 +26,13 @@ from lanes.store import Runner
 
 from .acting import Acting
 from .alarm.changes import AlarmChange
-from .config import Ready, duty_file
+from .config import Ready, duty_watch
 from .deciding import Deciding
 from .desk import Desk
 from .dispatch import Delivery
 from .dispatch.cap import Author
 from .dispatch.channels import channels_of
 from .dispatch.dispatcher import Dispatcher
-from .duty import Watch
 from .escalating import Escalating
 from .exchange import Exchange
 from .falling import Falling
@@ -212,9 +211,7 @@ class _Controller:
             fallbacks={each.name: by for each in config.dispatch if (by := getattr(each, "fallback", None))},
             standby=frozenset(each.name for each in config.dispatch if getattr(each, "standby", False)),
         )
-        path = config.controller.duty
-        watch = Watch(ready.local.at(path), partial(duty_file, ready.local)) if path else None
-        self._escalating = Escalating(self._room, ready.duty, watch)
+        self._escalating = Escalating(self._room, ready.duty, duty_watch(ready.local))
         self._history: History | None = None
         if config.history is not None:
             self._history = History(

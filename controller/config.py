@@ -172,6 +172,12 @@ def ready(local: Local) -> Ready:
     return Ready(local, signed, dict(_keys(local, signed.plan)), _signer(local), Duty(duty_file(local)), chosen.refused)
 
 
+def duty_watch(local: Local) -> duty.Watch | None:
+    """Tells of another duty.toml; None: this controller has none."""
+    path = local.config.controller.duty
+    return duty.Watch(local.at(path), lambda: duty_file(local)) if path else None
+
+
 def duty_file(local: Local) -> DutyFile:
     """The people of duty.toml, checked against the channels; ConfigError says what does not fit."""
     path = local.config.controller.duty
