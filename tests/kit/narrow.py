@@ -9,12 +9,13 @@ that stand beside it. Needs root and iproute2.
 import contextlib
 import ctypes
 import os
-import shutil
 import socket
 import subprocess
 import threading
 from types import TracebackType
 from typing import Final, Self
+
+from tests.kit import debian
 
 CLONE_NEWNET: Final = 0x40000000
 BURST: Final = 1600  # bytes: one full packet; the kernel's tbf needs that much
@@ -37,8 +38,8 @@ class Narrow:
         """Why there is none here, with how to get it; empty: it can be had."""
         if os.geteuid() != 0:
             return "a narrow line needs root; run as root: make test"
-        if shutil.which("tc", path=PATH) is None or shutil.which("ip", path=PATH) is None:
-            return "ip and tc are not installed; get them with: sudo apt install iproute2"
+        if debian.program("tc", "iproute2") is None or debian.program("ip", "iproute2") is None:
+            return debian.how("iproute2")
         return ""
 
     @property
