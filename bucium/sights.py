@@ -35,10 +35,18 @@ def _cells(sight: dict[str, Any]) -> tuple[str, ...]:
     votes = ", ".join(f"{vote['point']} {Level(vote['level']).name.lower()}" for vote in sight["votes"])
     return (
         samples or "no telemetry of it has come",
-        "not known" if rate is None else f"{rate * 3600:.3g} an hour",
+        "not known" if rate is None else f"{rate * 3600:.3g} an hour (by its {sight['rate_from']})",
         coming,
         " ".join([sight["qc"], *sight["trouble"]]),
-        f"{clock['source']}, at most {clock['error_ms']} ms off" if clock else "not heard since the controller began",
+        _vouched(clock),
         f"{place['latitude']:.5f}, {place['longitude']:.5f}" if place else "the plan does not say",
         f"{sight['votes_needed']} needed: {votes}" if votes else "",
     )
+
+
+def _vouched(clock: dict[str, Any] | None) -> str:
+    if clock is None:
+        return "not heard since the controller began"
+    if clock["source"] == "none":
+        return "nobody vouches for it"
+    return f"{clock['source']}, at most {clock['error_ms']} ms off"

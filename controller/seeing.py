@@ -2,10 +2,13 @@
 
 from collections import deque
 from dataclasses import replace
-from math import isfinite
+from itertools import combinations
+from math import inf, isfinite
+from statistics import median
 from typing import Final
 
 from cython_ext import Level, WireError
+from cython_ext.explain import time_to_next_s
 from cython_ext.panel import RECORD
 from cython_ext.wire_data import decode_data
 from lanes.plan import Group, Point
@@ -19,6 +22,8 @@ from .watchdog import Watchdog
 PAYLOADS_MAX: Final = (
     24  # of one node, kept as they came and read only when somebody asks: 5,000 nodes keep some 40 MiB
 )
+SLOPE_MIN: Final = 6  # samples, before anything is said of a rate
+NEXT_MAX_S: Final = 86_400.0  # a day ahead a rate says nothing any more
 STORM: Final = 50  # changes that wait to be told: beyond it telling comes first
 PAYLOAD_BYTES_MAX: Final = 2048
 
@@ -75,15 +80,18 @@ class Seeing:
             return replace(sight, votes=self._votes(item), needed=item.k)
         node = room.fold.registry.nodes.get(item.node)
         samples = self._samples.of(item.node, index)
-        rate = found.rate_per_s if isfinite(found.rate_per_s) else None
+        rate, basis = found.rate_per_s if isfinite(found.rate_per_s) else None, "panel"
+        if rate is None:
+            rate, basis = _slope(samples), "samples"
         next_level = next((level for level in Level if level > found.level and _has(item, level)), None)
-        next_s = found.time_to_next_s if rate is not None and isfinite(found.time_to_next_s) else None
+        next_s = time_to_next_s(item.core(), found.level, found.value, rate) if rate is not None else inf
         return replace(
             sight,
             samples=tuple((now_us + (at_ns - now_ns) // 1000, value) for at_ns, value in samples),
             rate_per_s=rate,
+            rate_from=basis if rate is not None else "",
             next_level=next_level,
-            next_s=next_s if next_level is not None else None,
+            next_s=next_s if next_level is not None and next_s <= NEXT_MAX_S else None,
             clock=node.clock if node else None,
             place=(item.latitude, item.longitude) if item.latitude is not None and item.longitude is not None else None,
         )
@@ -98,6 +106,14 @@ class Seeing:
             return change
         ours = [reading for reading in change.readings if not reading.outside]
         return replace(change, sights=tuple(self.look(reading.point) for reading in ours))
+
+
+def _slope(samples: list[tuple[int, float]]) -> float | None:
+    """The median of all slopes between them (Theil–Sen): one bad sample among them does not turn it. None: too few."""
+    if len(samples) < SLOPE_MIN:
+        return None
+    slopes = [(y - x) * 1e9 / (t - s) for (s, x), (t, y) in combinations(samples, 2) if t > s]
+    return median(slopes) if slopes else None
 
 
 def _has(point: Point, level: Level) -> bool:

@@ -31,6 +31,7 @@ class Sight:
     at_us: int
     samples: tuple[tuple[int, float], ...] = ()
     rate_per_s: float | None = None
+    rate_from: str = ""  # "panel": over the plan's rate_window_s; "samples": the median slope of those shown here
     next_level: Level | None = None
     next_s: float | None = None
     trouble: Trouble = Trouble.NONE
@@ -45,26 +46,18 @@ class Sight:
         clock = [int(self.clock.source), self.clock.error_ms] if self.clock else None
         level = None if self.next_level is None else int(self.next_level)
         numbers = [self.rate_per_s, level, self.next_s, int(self.trouble), int(self.qc)]
-        place = list(self.place) if self.place else None
-        return [
-            self.point,
-            self.at_us,
-            [list(each) for each in self.samples],
-            *numbers,
-            votes,
-            self.needed,
-            clock,
-            place,
-        ]
+        tail = [votes, self.needed, clock, list(self.place) if self.place else None, self.rate_from]
+        return [self.point, self.at_us, [list(each) for each in self.samples], *numbers, *tail]
 
     @classmethod
     def unpack(cls, value: list[Any]) -> "Sight":
-        point, at_us, samples, rate, level, next_s, trouble, qc, votes, needed, clock, place = value
+        point, at_us, samples, rate, level, next_s, trouble, qc, votes, needed, clock, place, rate_from = value
         return cls(
             point,
             at_us,
             tuple((at, sample) for at, sample in samples),
             rate,
+            rate_from,
             None if level is None else Level(level),
             next_s,
             Trouble(trouble),
@@ -80,6 +73,7 @@ class Sight:
         return {
             "samples": [{"at_us": at_us, "value": value} for at_us, value in self.samples],
             "rate_per_s": self.rate_per_s,
+            "rate_from": self.rate_from,
             "next_level": None if self.next_level is None else int(self.next_level),
             "next_s": self.next_s,
             "trouble": [flag.name.lower() for flag in self.trouble if flag.name],

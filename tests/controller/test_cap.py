@@ -96,7 +96,7 @@ def test_every_message_satisfies_every_judge(
 def test_what_is_known_and_what_is_muted_satisfies_every_judge(
     oasis: xmlschema.XMLSchema, kind: MessageType, muted: str
 ) -> None:
-    known = Sight("gauge-1", 1, ((1, 2.0),), 0.001, Level.DANGER, 60.0, place=(45.4, 28.0))
+    known = Sight("gauge-1", 1, ((1, 2.0),), 0.001, "panel", Level.DANGER, 60.0, place=(45.4, 28.0))
     level = Level.NORMAL if kind is MessageType.CANCEL else Level.ALARM
     told = replace(change(KINDS[kind], level), muted=muted, sights=(known, Sight("gauge-1", 1)))
     data = built(told, place(kind))

@@ -10,6 +10,9 @@ from pathlib import Path
 import apsw
 import pytest
 
+from controller.alarm.record import Alarm
+from controller.record.aside import Remains
+from controller.record.records import Record
 from controller.report.case import Case, Kind, Proof, Series
 from controller.report.document import Chart, elapsed
 from controller.report.make import facts, make
@@ -21,6 +24,7 @@ from lanes.acts import RequestSiren
 from lanes.keys import Mode
 from tests.kit.control_room import ControlRoom
 from tests.kit.incident import flood, plan
+from tests.kit.nights import Night, plan_with
 from tests.kit.plans import PLAN, signed, with_keys
 
 
@@ -211,3 +215,19 @@ def test_the_picture_has_each_value_and_level_and_times_to_the_second_for_what_l
 )
 def test_milliseconds_as_people_read_them(ms: float, said: str) -> None:
     assert re.sub(r"\s", " ", elapsed(ms)) == said
+
+
+@pytest.mark.parametrize("seed", [3, 8])
+async def test_whatever_happens_in_a_night_can_be_reported(tmp_path: Path, seed: int) -> None:
+    night = Night(tmp_path / "journal.db", seed)
+    await night.live(60)
+    remains = Remains(tmp_path / "journal.db")
+    alarms = {str(Alarm.unpack(r.value[-1]).id) for r in remains.rows() if r.kind in (Record.ALARM, Record.KEPT)}
+    assert alarms
+    for alarm in alarms:
+        case = read_case(tmp_path / "journal.db", alarm, [plan_with("automatic")])
+        assert case.verdict.whole
+        assert case.entries
+        assert make(case, "html", "ro")
+        assert json.loads(make(case, "json", "ro"))["alarm"] == case.subject
+    remains.close()

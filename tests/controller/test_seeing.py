@@ -36,6 +36,7 @@ FULL = Sight(
     1_780_000_000_000_000,
     ((1_779_999_999_000_000, 3.9), (1_780_000_000_000_000, 4.0)),
     0.0001,
+    "panel",
     Level.DANGER,
     1800.0,
     Trouble.SPIKE,
@@ -82,6 +83,7 @@ def test_samples_rate_next_level_quality_clock_and_place(it: Watched) -> None:
     assert sight.samples[-1][1] == pytest.approx(value)
     assert [at for at, _ in sight.samples] == sorted(at for at, _ in sight.samples)
     assert sight.rate_per_s == pytest.approx(0.01, rel=0.2)
+    assert sight.rate_from == "panel"
     assert sight.next_level is Level.ATTENTION
     assert sight.next_s == pytest.approx((2.0 - value) / 0.01, rel=0.3)
     assert (sight.qc, sight.trouble) == (QcFlag.GOOD, Trouble.NONE)
@@ -93,6 +95,17 @@ def test_what_is_not_known_is_not_invented(it: Watched) -> None:
     sight = it.seeing.look("gauge2")
     assert (sight.samples, sight.rate_per_s, sight.next_s, sight.clock, sight.place) == ((), None, None, None, None)
     assert sight.shown()["position"] is None
+
+
+def test_without_a_window_of_the_plan_the_rate_is_that_of_the_samples(tmp_path: Path) -> None:
+    it = Watched(tmp_path / "journal.db")
+    assert it.seeing.look("gauge2").rate_from == ""
+    for turn in range(12):
+        it.telemetry.hold(1, gauge2=1.0 + turn * 0.01 if turn != 6 else 2.9)  # one of them is wild
+    sight = it.seeing.look("gauge2")
+    assert (sight.rate_from, it.seeing.look("gauge").rate_from) == ("samples", "")
+    assert sight.rate_per_s == pytest.approx(0.01, rel=0.1)
+    assert sight.next_s == pytest.approx((3.0 - 1.11) / 0.01, rel=0.15)
 
 
 def test_a_vote_names_its_members_and_what_each_says(it: Watched) -> None:
