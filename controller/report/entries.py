@@ -20,7 +20,7 @@ from ..policy import Decision
 from ..record.records import Record, Row
 from ..room import tellable
 from .case import Entry, Kind, Proof
-from .reading import Plans, Scope
+from .reading import Plans, Scope, chained
 
 CAUSES: Final = {1: "raised", 2: "lowered", 3: "trouble-raised", 4: "trouble-cleared", 5: "restated"}
 Found = tuple[Kind, str, str, dict[str, Any], Proof] | None
@@ -273,7 +273,7 @@ class Telling:
         scope = self._scope
         if kind is Record.DELIVERY:
             channel, identifier, alarm, outcome, detail, attempts, at_us, took_ms = value
-            if alarm not in scope.alarms and identifier not in scope.calls:
+            if chained(alarm) not in scope.alarms and identifier not in scope.calls:
                 return None
             values = {"identifier": identifier, "outcome": outcome, "detail": detail, "attempts": attempts}
             return (

@@ -242,8 +242,14 @@ def _orders(row: Row, scope: Scope) -> None:
         if isinstance(call, Call) and any(about.alarm in scope.alarms for about in call.about):
             scope.calls.add(call.identifier)
             scope.reach(row.seq)
-    elif row.kind is Record.DELIVERY and (row.value[2] in scope.alarms or row.value[1] in scope.calls):
+    elif row.kind is Record.DELIVERY and (chained(row.value[2]) in scope.alarms or row.value[1] in scope.calls):
         scope.reach(row.seq)
+
+
+def chained(chain: str) -> str:
+    """The alarm of a chain of messages: dispatch writes its mode before the id."""
+    mode, mark, alarm = chain.partition(":")
+    return alarm if mark and mode.isdigit() else chain
 
 
 def _event(row: Row, scope: Scope) -> None:

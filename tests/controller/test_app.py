@@ -19,6 +19,7 @@ from controller.dispatch.capcheck import Fault
 from controller.dispatch.http import Client, Trust
 from controller.inbound.trust import pinned, verified
 from controller.record.verify import verify_journal
+from controller.report.reading import read_case
 from cython_ext import ConfigError, Level, SystemClock, topics
 from lanes import acts, control, planfile
 from lanes.envelope import Envelope, Kind, Opened, open_envelope
@@ -151,6 +152,11 @@ async def test_from_a_report_to_an_ack_an_order_a_receipt_and_a_cap_file(local: 
             await ask(local, "alarm.ack", act=sign(act))
     verdict = verify_journal(local.base / "data" / "journal.db", {key(CONTROLLER).kid: key(CONTROLLER).public})
     assert verdict.whole, verdict
+    case = read_case(local.base / "data" / "journal.db", alarm["alarm"], [plan])
+    assert {"judged.raised", "ordered.start", "sounded.sounding", "answered.alarm-ack"} <= {
+        e.code for e in case.entries
+    }
+    assert [e.who for e in case.entries if e.code == "told.delivery"], "by dispatch itself, in its own words"
 
 
 def sign(act: acts.Act, once: bytes = b"once0001") -> str:

@@ -60,7 +60,7 @@ async def flood(path: Path, *, orders: bool = True) -> ControlRoom:
     row = [
         "centre-iasi",
         f"bucium-ungheni-flood-{alarm.incident.hex()}-0123456789abcdef",
-        str(alarm.id),
+        f"1:{alarm.id}",
         "delivered",
         "204",
         1,
@@ -68,7 +68,7 @@ async def flood(path: Path, *, orders: bool = True) -> ControlRoom:
     control.journal.append(Record.DELIVERY, [*row, at_us, 38.2])
     clock.advance(2)
     control.journal.append(
-        Record.DELIVERY, ["mail", row[1], str(alarm.id), "failed", "timeout", 1, clock.wall_us(), 10_000.0]
+        Record.DELIVERY, ["mail", row[1], f"1:{alarm.id}", "failed", "timeout", 1, clock.wall_us(), 10_000.0]
     )
     clock.advance(41)
     control.act(AckAlarm(alarm.id, alarm.unseen), "ana")
