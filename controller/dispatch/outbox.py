@@ -102,8 +102,11 @@ class Outbox:
         """Read it through, types and all (0.3 s for 100 MiB). ValueError or apsw.Error: it holds what nobody wrote."""
         if (said := self._db.pragma("quick_check")) != "ok":
             raise ValueError(str(said)[:80])
-        for (packed,) in self._db.execute("SELECT change FROM alarm"):
+        for _, packed in self._db.execute("SELECT id, change FROM alarm"):
             AlarmChange.unpack(packed)
+        for texts in ("SELECT identifier, alarm, type, reference FROM message", "SELECT channel FROM parcel"):
+            for _ in self._db.execute(texts):
+                pass  # one that is no text raises
 
     def copy(self) -> "Outbox":
         """The same in memory, from where this one cannot be written."""
