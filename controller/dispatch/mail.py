@@ -33,8 +33,8 @@ IDLE_S: Final = 20.0
 PARTLY_MAX: Final = 1_000  # messages of which some recipients are done, remembered until the rest are
 SUBJECT_MAX: Final = 160
 _FOLDED: Final = re.compile(
-    rb"^(Message-ID|In-Reply-To|References):\r\n <", re.MULTILINE
-)  # some readers keep the space
+    rb"^([A-Za-z-]+):\r\n ", re.MULTILINE
+)  # a value that begins on the next line: some readers keep the space
 
 
 class Mail:
@@ -199,7 +199,7 @@ class Mail:
                 message.cap, maintype="application", subtype="cap+xml", filename=f"{message.identifier}.xml"
             )
         head, blank, body = mail.as_bytes(policy=WIRE).partition(b"\r\n\r\n")
-        return _FOLDED.sub(rb"\1: <", head) + blank + body
+        return _FOLDED.sub(rb"\1: ", head) + blank + body
 
 
 def _line(text: str) -> str:

@@ -101,6 +101,7 @@ async def test_a_reader_sees_what_happened_with_the_cap_attached(tmp_path: Path,
     assert got.id == f"<{identifier_of(change())}@galati.example>"
     assert found["Auto-Submitted"] == "auto-generated"
     assert found["Subject"].startswith("Cheiul vechi: Cota de pericol")
+    assert b":\r\n " not in got.data.partition(b"\r\n\r\n")[0], "every value begins on its header's own line"
     assert round(parsedate_to_datetime(found["Date"]).timestamp() * 1e6) == message.sent_us
     body, cap = found.get_body(("plain",)), list(found.iter_attachments())
     assert body is not None
