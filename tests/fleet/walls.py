@@ -39,7 +39,7 @@ def main() -> int:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         print("walls: systemd-analyze is not here; not looked at")
-        return int(os.environ.get("CI") == "true")
+        return int(os.environ.get("CI") == "true" and os.geteuid() == 0)
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         for template in sorted(ROLES.glob("*/templates/*.service.j2")):
