@@ -30,7 +30,7 @@ from cython_ext.model import Cause, Level, QcFlag, Reason, Transition, Trouble
 
 cdef extern from *:
     """
-    #define bucium_likely(condition) __builtin_expect(!!(condition), 1)
+    #define bucium_likely(condition) ((int) __builtin_expect(!!(condition), 1))
     #define BUCIUM_LATEST (UINT64_C(1) << 60)
     """
     const uint64_t LATEST "BUCIUM_LATEST"
