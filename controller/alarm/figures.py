@@ -119,8 +119,7 @@ class Figures:
         """Time passes: a flood may be over."""
         last = self.floods[-1] if self.flooding else None
         if last is not None:
-            newest = list(self._recent)[-FLOOD_UNDER:]
-            end_us = newest[0] + TEN_US if len(newest) == FLOOD_UNDER else now_us
+            end_us = self._recent[-FLOOD_UNDER] + TEN_US if len(self._recent) >= FLOOD_UNDER else now_us
             if end_us <= now_us:
                 last.end_us = end_us
         while self._recent and self._recent[0] <= now_us - TEN_US:
