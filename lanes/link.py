@@ -27,12 +27,8 @@ from .settings import Settings
 
 QUEUE_MAX: Final = 4096  # messages received and not yet handled; beyond it TCP holds the sender back, or QoS 0 is shed
 INFLIGHT_MAX: Final = 20  # concurrent QoS 1 publishes: more starve the loop (aiomqtt#365)
-NO_DELAY: Final = (
-    socket.IPPROTO_TCP,
-    socket.TCP_NODELAY,
-    1,
-)  # else TCP packs an alarm together with what follows it, and at
-# 9.6 kbit/s it arrives a second later, with the last of that (measured)
+# Else TCP packs an alarm together with what follows it, and at 9.6 kbit/s it arrives a second later, with the last of that.
+NO_DELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 T = TypeVar("T")
 
