@@ -20,6 +20,7 @@ import pytest
 from cython_ext.topics import alarm_client
 from edge.telemetry.births import RECORD
 from edge.telemetry.segments import Batch, Segments
+from tests.kit import brokers
 from tests.kit.narrow import Narrow
 from tests.kit.tap import Packet
 from tests.kit.wire import Wire
@@ -140,13 +141,16 @@ async def measure(world: World, line: Narrow, wire: Wire) -> tuple[Found, list[F
     return first, later
 
 
-def test_a_new_alarm_overtakes_ten_minutes_of_backlog(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    if why := Narrow.missing():
+@pytest.mark.parametrize("broker", brokers.KINDS)
+def test_a_new_alarm_overtakes_ten_minutes_of_backlog(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, broker: str
+) -> None:
+    if why := Narrow.missing() or brokers.missing(broker):
         pytest.skip(why)
     sockets = tmp_path_factory.mktemp("s")
 
     async def main(line: Narrow, wire: Wire) -> tuple[Found, list[Found]]:
-        world = World("slow", tmp_path, sockets, narrow={NODE: line}, preambles={NODE: SOON})
+        world = World("slow", tmp_path, sockets, broker=broker, narrow={NODE: line}, preambles={NODE: SOON})
         try:
             return await measure(world, line, wire)
         finally:

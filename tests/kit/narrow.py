@@ -8,6 +8,7 @@ that stand beside it. Needs root and iproute2.
 
 import contextlib
 import ctypes
+import itertools
 import os
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from tests.kit import debian
 CLONE_NEWNET: Final = 0x40000000
 BURST: Final = 1600  # bytes: one full packet; the kernel's tbf needs that much
 QUEUE: Final = 6000  # bytes that the modem holds: five seconds at 9.6 kbit/s, for whoever fills it
+_SERIAL: Final = itertools.count()
 PATH: Final = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
@@ -27,7 +29,7 @@ class Narrow:
     """One namespace and its line."""
 
     def __init__(self) -> None:
-        number = os.getpid() % 4000
+        number = (os.getpid() + 2000 * next(_SERIAL)) % 4000  # the kernel takes a line down after its name is gone
         self.name = f"bf{number}"
         self.near = f"{self.name}n"  # the device at our end
         high, low = 64 + number // 250, number % 250
