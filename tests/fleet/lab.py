@@ -34,6 +34,7 @@ DOWNLOADED: Final = (
 GATEWAY: Final = "10.77.0.1"
 BOOT_S: Final = 120.0
 STOP_S: Final = 30.0
+CGROUPS: Final = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")  # of both kinds of machine
 TOOLS: Final = {
     "systemd-nspawn": "systemd-container",
     "mmdebstrap": "mmdebstrap",
@@ -85,7 +86,10 @@ def _make(path: Path) -> None:
 
 @dataclass
 class Host:
-    """One host of the lab. Its disk is `root`; `run` is a root's shell on it, which needs no ssh."""
+    """One host of the lab. Its disk is `root`; `run` is a root's shell on it, which needs no ssh.
+
+    Each has control groups of its own: where two share them, systemd of one counts, and kills, the processes of the other.
+    """
 
     name: str
     address: str
@@ -126,10 +130,14 @@ class Host:
             f"--machine={self.name}", f"--network-namespace-path=/run/netns/{self.netns}", "--console=pipe",
             "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--capability=CAP_NET_ADMIN",  # the firewall is theirs
         ]  # fmt: skip
+        for group in self._groups():
+            group.mkdir(parents=True, exist_ok=True)
+        enter = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shift; exec "$@"'
         with (self.folder / "console").open("ab") as log:
             self._nspawn = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+                ["sh", "-euc", enter, "sh", *map(str, self._groups()), "--", *command],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
         deadline = time.monotonic() + BOOT_S
         while time.monotonic() < deadline:
             assert self._nspawn.poll() is None, (self.folder / "console").read_text()[-2000:]
@@ -141,6 +149,11 @@ class Host:
                 return
             time.sleep(0.2)
         raise TimeoutError(f"{self.name} did not boot in {BOOT_S} s: {(self.folder / 'console').read_text()[-2000:]}")
+
+    def _groups(self) -> list[Path]:
+        """Its control groups, in each hierarchy that systemd would count processes by."""
+        there = [Path(each) for each in CGROUPS if Path(each, "cgroup.procs").exists()]
+        return [each / "bucium-lab" / self.netns for each in there]
 
     def run(self, *command: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command as root on the host."""
@@ -166,6 +179,10 @@ class Host:
                         os.kill(pid, signal.SIGKILL)
             self._nspawn.wait(STOP_S)
         self._nspawn, self._leader = None, 0
+        for group in self._groups():
+            for below in sorted(group.rglob("*/"), reverse=True):
+                _remove(below)
+            _remove(group)
 
     def away(self) -> None:
         """Switched off, and its disk with it."""
@@ -248,6 +265,18 @@ def _init_below(pid: int) -> int:
                 if line.startswith("NSpid:") and line.split()[-1] == "1" and len(line.split()) > 2:
                     return int(child)
     return 0
+
+
+def _remove(group: Path) -> None:
+    """A control group that has no process any more, or in a moment."""
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline:
+        try:
+            group.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:  # the kernel is still putting its last process away
+            time.sleep(0.05)
 
 
 def _do(*command: str) -> None:

@@ -58,6 +58,22 @@ def until(look: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def test_two_labs_on_one_machine_do_not_see_each_other(world: World, tmp_path: Path) -> None:
+    """The same names and addresses twice: what systemd of one does to its services, those of the other never notice."""
+    host = world.lab.hosts["quay"]
+
+    def process() -> str:
+        return host.run("systemctl", "show", "-P", "MainPID", "ssh").stdout
+
+    before = process()
+    with Lab(tmp_path / "other", tag=f"{world.lab.tag}b") as other:
+        twin = other.add("quay", ADDRESSES["quay"])
+        twin.run("systemctl", "kill", "--signal=KILL", "ssh")
+        twin.run("systemctl", "stop", "ssh")
+        assert process() == before
+        assert host.run("systemctl", "is-active", "ssh").stdout.strip() == "active"
+
+
 # Refused before anything changes.
 
 

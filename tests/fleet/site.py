@@ -1,5 +1,6 @@
 """The lab's site as an admin has it: a copy of inventories/lab, with keys, a signed plan and a release in it."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -44,9 +45,15 @@ def made_release() -> Path:
     for name in names:
         digest.update(name.encode() + (ROOT / name).read_bytes())
     path = labs.CACHE / "releases" / digest.hexdigest()[:12]
-    if (path / "release.json").exists():
-        return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # labs side by side share it
+        if not (path / "release.json").exists():
+            _make(path)
+    return path
+
+
+def _make(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         pip = [
             sys.executable,
@@ -59,13 +66,16 @@ def made_release() -> Path:
             "--wheel-dir",
             folder,
         ]
-        subprocess.run([*pip, str(ROOT)], check=True, cwd=ROOT)
+        _quiet([*pip, str(ROOT)])
         [wheel] = Path(folder).glob("bucium-*.whl")
-        environment = {**os.environ, "PYTHON": sys.executable, "WHEEL": str(wheel)}
-        subprocess.run(["sh", "scripts/release", f"{folder}/made"], cwd=ROOT, env=environment, check=True)
+        _quiet(["sh", "scripts/release", f"{folder}/made"], PYTHON=sys.executable, WHEEL=str(wheel))
         shutil.rmtree(path, ignore_errors=True)
         Path(folder, "made").rename(path)
-    return path
+
+
+def _quiet(command: list[str], **env: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
 @dataclass(frozen=True)
