@@ -29,10 +29,12 @@ SECOND: Final = "a second person, within 120 s"
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """One person's wish to mute, waiting for a second person's."""
+    """One person's wish to mute, waiting for a second person's. `covers`: the danger that this person looked at."""
 
     person: str
     act: ShelveAlarm | RemoveAlarm
+    alarm: AlarmId | None
+    covers: Level
     until_us: int
 
 
@@ -61,9 +63,12 @@ class Shelving:
         covers = max(alarm.severity, alarm.level)
         people: tuple[str, ...] = (signed.person,)
         if alarm.latches or life_safety(room.plan, place, covers):
-            first = self._agree(signed, act, place, now_us)
+            first = self._agree(signed, act, place, covers, now_us)
             if first is None:
                 return self._waits(place)
+            if first.alarm != alarm.id or first.covers < covers:
+                self._wish(signed, act, place, covers, now_us)
+                return self._waits(place, f"; {first.person} agreed to less than there is now")
             assert isinstance(first.act, ShelveAlarm)
             act = replace(act, until_us=min(act.until_us, first.act.until_us), reason=first.act.reason or act.reason)
             people = (first.person, signed.person)
@@ -82,7 +87,7 @@ class Shelving:
         alarm = room.book.at(*place)
         people: tuple[str, ...] = (signed.person,)
         if (alarm is not None and alarm.latches) or life_safety(room.plan, place, act.covers):
-            first = self._agree(signed, act, place, now_us)
+            first = self._agree(signed, act, place, act.covers, now_us)
             if first is None:
                 return self._waits(place)
             assert isinstance(first.act, RemoveAlarm)
@@ -111,7 +116,9 @@ class Shelving:
         self._covered(signed, (zone,))
         return zone, hazard, signed.mode
 
-    def _agree(self, signed: Signed, act: ShelveAlarm | RemoveAlarm, place: Place, now_us: int) -> _Wish | None:
+    def _agree(
+        self, signed: Signed, act: ShelveAlarm | RemoveAlarm, place: Place, covers: Level, now_us: int
+    ) -> _Wish | None:
         """The other person's wish for the same; None when this one is the first, and now waits."""
         self._wishes = {key: wish for key, wish in self._wishes.items() if wish.until_us >= now_us}
         first = self._wishes.get((act.VERB, place))
@@ -119,13 +126,18 @@ class Shelving:
             return first
         if len(self._wishes) >= WISHES_MAX:
             raise ControlError("busy", "too many alarms wait for a second person")
-        self._wishes[act.VERB, place] = _Wish(signed.person, act, now_us + WAIT_US)
+        self._wish(signed, act, place, covers, now_us)
         return None
 
-    def _waits(self, place: Place) -> dict[str, Any]:
+    def _wish(self, signed: Signed, act: ShelveAlarm | RemoveAlarm, place: Place, covers: Level, now_us: int) -> None:
+        alarm = self._room.book.at(*place)
+        wish = _Wish(signed.person, act, alarm.id if alarm else None, covers, now_us + WAIT_US)
+        self._wishes[act.VERB, place] = wish
+
+    def _waits(self, place: Place, why: str = "") -> dict[str, Any]:
         alarm = self._room.book.at(*place)
         name = str(alarm.id) if alarm else f"{place[0]}/{place[1].name.lower()}"
-        return {"alarm": name, "state": str(alarm.state if alarm else State.NORMAL), "waits_for": SECOND}
+        return {"alarm": name, "state": str(alarm.state if alarm else State.NORMAL), "waits_for": SECOND + why}
 
 
 def life_safety(plan: Plan, place: tuple[str, Hazard, Mode], covers: Level) -> bool:

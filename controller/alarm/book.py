@@ -101,7 +101,7 @@ class Book:
         began = old.level is Level.NORMAL and reading.level > Level.NORMAL
         episode = reading.key if began else old.episode
         new = replace(old, parts=parts, evidence=evidence, changed_us=now_us, episode=episode)
-        again = fresh and reading.reason is not Reason.RESTART
+        again = (fresh and not _restated(old, reading)) or new.level > old.severity
         return self._settle(old, _cued(old, new, again=again), now_us)
 
     def note(self, zone: str, hazard: Hazard, reading: Reading, *, mode: Mode, now_us: int) -> list[Moved]:
@@ -291,6 +291,12 @@ def _parts_with(parts: tuple[Part, ...], new: Part) -> tuple[Part, ...]:
     at = next((n for n, part in enumerate(parts) if part.place == new.place), len(kept))
     kept.insert(min(at, len(kept)), new)
     return tuple(kept[:PARTS_MAX])
+
+
+def _restated(old: Alarm, reading: Reading) -> bool:
+    """Whether a node that began again only says what it had said: no reason to look anew. What is worse, or elsewhere, is."""
+    held = max((part.reading.level for part in old.parts if part.reading.point == reading.point), default=Level.NORMAL)
+    return reading.reason is Reason.RESTART and reading.level <= held
 
 
 def _cued(old: Alarm, new: Alarm, *, again: bool) -> Alarm:

@@ -291,3 +291,27 @@ def test_a_mute_ends_by_itself_and_breaks_for_a_greater_danger() -> None:
     book.shelve(ShelveAlarm(alarm.id, 200, "works"), ("ana", "ion"), 101)
     say(3, Level.DANGER)
     assert state() is State.UNACKNOWLEDGED
+
+
+def test_what_a_node_restates_asks_nobody_anew_but_what_is_worse_or_elsewhere_does() -> None:
+    """A state report may tell of a point before its event does, and says only that the node holds it (Reason.RESTART)."""
+    book = Book()
+
+    def say(seq: int, point: str, level: Level, reason: Reason = Reason.RESTART) -> State:
+        said = replace(reading(EventKey("n1", b"ledger01", seq), point, level, seq), reason=reason)
+        book.read(ZONE, HAZARD, said, mode=Mode.LIVE, live=True, now_us=seq)
+        alarm = book.at(ZONE, HAZARD)
+        assert alarm is not None
+        return alarm.state
+
+    def acknowledged() -> None:
+        alarm = next(iter(book))
+        book.acknowledge(AckAlarm(alarm.id, tuple(each.key for each in alarm.evidence)), "ana", 9)
+        assert next(iter(book)).state is State.ACKNOWLEDGED
+
+    say(1, "p", Level.ATTENTION, Reason.THRESHOLD)
+    acknowledged()
+    assert say(2, "p", Level.ATTENTION) is State.ACKNOWLEDGED
+    assert say(3, "p", Level.DANGER) is State.UNACKNOWLEDGED, "worse"
+    acknowledged()
+    assert say(4, "q", Level.ATTENTION) is State.UNACKNOWLEDGED, "elsewhere"

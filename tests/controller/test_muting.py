@@ -292,6 +292,31 @@ def test_nobody_alone_mutes_what_is_life_safety(control: ControlRoom) -> None:
         assert control.act(act, "ion")["state"] == "shelved"
 
 
+def test_a_mute_covers_no_more_than_both_have_looked_at(control: ControlRoom) -> None:
+    one, _ = nodes(control)
+    until_us = control.clock.wall_us() + HOUR_US
+    control.hear(one, one.level("gauge", Level.NORMAL, Level.ATTENTION, 2.1))
+    act = ShelveAlarm(alarm_at(control).id, until_us, "debris")
+    control.act(act, "ana")
+    control.hear(one, one.level("gauge", Level.ATTENTION, Level.DANGER, 4.1))
+    assert "ana agreed to less" in control.act(act, "ion")["waits_for"]
+    assert state(control) is State.UNACKNOWLEDGED
+    assert control.act(act, "ana")["state"] == "shelved", "ion has seen the danger; now ana has too"
+
+
+def test_a_yes_to_an_alarm_that_is_over_is_none_to_the_next(control: ControlRoom) -> None:
+    one, _ = nodes(control)
+    until_us = control.clock.wall_us() + HOUR_US
+    control.hear(one, one.level("gauge", Level.NORMAL, Level.ATTENTION, 2.1))
+    first = alarm_at(control)
+    control.act(ShelveAlarm(first.id, until_us, "debris"), "ana")
+    control.act(AckAlarm(first.id, first.unseen))
+    control.hear(one, one.level("gauge", Level.ATTENTION, Level.NORMAL, 1.0))
+    control.hear(one, one.level("gauge", Level.NORMAL, Level.ATTENTION, 2.1))
+    assert alarm_at(control).id != first.id
+    assert "waits_for" in control.act(ShelveAlarm(alarm_at(control).id, until_us, "debris"), "ion")
+
+
 def test_one_person_mutes_an_attention_for_which_no_siren_ever_sounds(tmp_path: Path) -> None:
     quiet = PLAN.replace('mode = "automatic"\npattern = "dezastre"\nreflex = true', 'mode = "none"')
     control = ControlRoom(tmp_path / "journal.db", signed(with_keys(quiet)))
