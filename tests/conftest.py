@@ -5,11 +5,15 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.kit import brokers, watched
 
 watched.begin()
 CI = os.environ.get("CI") == "true"
+# How quick the machine is says nothing about the code: a timed figure is never in an assert, nor in Hypothesis' own.
+settings.register_profile("bucium", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bucium")
 
 
 @pytest.fixture(params=brokers.KINDS)
