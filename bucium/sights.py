@@ -7,6 +7,7 @@ from cython_ext import Level
 
 LANGUAGES: Final = ("ro", "en", "ru", "uk")
 HEADS: Final = ("last samples", "rate", "next Level", "quality", "node's clock", "position", "votes")
+SECONDS_BELOW: Final = 120
 SHOWN: Final = 6  # of the samples: --json has all that are kept
 
 
@@ -31,7 +32,7 @@ def _cells(sight: dict[str, Any]) -> tuple[str, ...]:
     rate, clock, place = sight["rate_per_s"], sight["clock"], sight["position"]
     coming = "not known"
     if sight["next_s"] is not None:
-        coming = f"{Level(sight['next_level']).name.lower()} in {sight['next_s'] / 60:.1f} min"
+        coming = f"{Level(sight['next_level']).name.lower()} in {_span(sight['next_s'])}"
     votes = ", ".join(f"{vote['point']} {Level(vote['level']).name.lower()}" for vote in sight["votes"])
     return (
         samples or "no telemetry of it has come",
@@ -42,6 +43,10 @@ def _cells(sight: dict[str, Any]) -> tuple[str, ...]:
         f"{place['latitude']:.5f}, {place['longitude']:.5f}" if place else "the plan does not say",
         f"{sight['votes_needed']} needed: {votes}" if votes else "",
     )
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < SECONDS_BELOW else f"{seconds / 60:.0f} min"
 
 
 def _vouched(clock: dict[str, Any] | None) -> str:
