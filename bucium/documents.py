@@ -53,7 +53,7 @@ DOCUMENTS: Final = (
     ),
     Document(
         "desk",
-        "lamps and buzzers at the dispatch desk",
+        "lamps, buzzers and contacts at the dispatch desk",
         frozenset({"lamp", "bus", "device"}),
         _model("firmware_bridge.desk", "DeskConfig"),
     ),

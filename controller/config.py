@@ -30,7 +30,7 @@ from .inbound.trust import pinned
 from .listener import ListenerSettings
 
 S = TypeVar("S", bound=Settings)
-CHANNEL_FILES: Final = ("secret_file", "ca", "folder", "certificate", "key", "password_file", "url_file")
+CHANNEL_FILES: Final = ("secret_file", "ca", "folder", "certificate", "key", "password_file", "url_file", "socket")
 
 
 class ControllerSection(Settings):
@@ -95,6 +95,10 @@ class ControllerConfig(Settings):
             by = getattr(channel, "fallback", None)
             if by is not None and by not in stand_ins:
                 raise ValueError(f"[[dispatch]] {channel.name!r}: fallback {by!r} is no channel with standby = true")
+            if by is not None and not stand_ins[by].takes:
+                raise ValueError(
+                    f"[[dispatch]] {channel.name!r}: fallback {by!r} has nobody in `to`: it would tell nobody"
+                )
             if by is not None and channel.name in stand_ins:
                 raise ValueError(f"[[dispatch]] {channel.name!r} is standby itself: it has no fallback")
         if [channel.kind for channel in self.dispatch].count("atom") > 1:

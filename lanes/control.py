@@ -109,10 +109,35 @@ def ask(path: Path, verb: str, **args: Any) -> Any:
                 line = file.readline(LINE_BYTES_MAX)
         except OSError as error:
             raise ControlError("no-service", f"no service answers at {path} ({error}); is it running?") from None
+    return _result(path, line)
+
+
+async def call(path: Path, verb: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **args: Any) -> Any:
+    """As `ask`, for a service that asks another one and has other things to do meanwhile."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(str(path), limit=LINE_BYTES_MAX)
+            try:
+                writer.write(json.dumps({"verb": verb, "args": args}).encode() + b"\n")
+                line = await reader.readline()
+            finally:
+                writer.close()
+    except TimeoutError:
+        raise ControlError("no-answer", f"the service at {path} has not answered in {timeout_s:g} s") from None
+    except OSError as error:
+        raise ControlError("no-service", f"no service answers at {path} ({error}); is it running?") from None
+    except ValueError:
+        line = b""  # longer than any answer
+    return _result(path, line)
+
+
+def _result(path: Path, line: bytes) -> Any:
     try:
         answer = json.loads(line)
-    except ValueError:
-        raise ControlError("no-answer", f"the service at {path} closed without an answer") from None
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise ControlError("no-answer", f"the service at {path} closed without an answer")
     if not answer.get("ok"):
         raise ControlError(str(answer.get("code", "refused")), str(answer.get("error", "refused")))
     return answer.get("result")

@@ -10,6 +10,7 @@ from ..duty import NOBODY, Duty
 from . import Channel
 from .cappush import CapPush
 from .dc09.channel import Dc09
+from .desk import Desk
 from .feed import Feed
 from .files import Files
 from .mail import Mail
@@ -20,6 +21,7 @@ from .settings import (
     CapPushSettings,
     ChannelSettings,
     Dc09Settings,
+    DeskSettings,
     FilesSettings,
     MailSettings,
     WebhookSettings,
@@ -65,5 +67,7 @@ def channels_of(
                 return Files(each, runner)
             case Dc09Settings():
                 return Dc09(each, clock, refuse)
+            case DeskSettings():
+                return Desk(each)
 
     return tuple(channel_of(each) for each in settings)

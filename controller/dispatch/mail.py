@@ -25,6 +25,7 @@ from lanes.store import Runner, run_here
 from ..duty import Duty
 from . import Answer, Message
 from .http import Trust, tls_context
+from .people import NO_ADDRESS, ToPeople
 from .settings import MailSettings
 from .short import words_of
 
@@ -37,12 +38,12 @@ _FOLDED: Final = re.compile(
 )  # a value that begins on the next line: some readers keep the space
 
 
-class Mail:
+class Mail(ToPeople):
     """One server, one sender. Without `to` it only calls people."""
 
     def __init__(self, settings: MailSettings, duty: Duty, clock: Clock, runner: Runner = run_here) -> None:
+        super().__init__(settings, duty)
         self._settings = settings
-        self._duty = duty
         self._clock = clock
         self._runner = runner
         self._password = ""
@@ -58,27 +59,12 @@ class Mail:
         self._idle: list[tuple[float, SMTP]] = []
         self._partly: dict[str, set[str]] = {}
 
-    @property
-    def name(self) -> str:
-        return self._settings.name
-
-    @property
-    def expires(self) -> bool:
-        return False
-
-    def wants(self, *, cap: bool) -> bool:
-        del cap
-        return bool(self._settings.to)
-
     async def deliver(self, message: Message) -> Answer:
         summary: dict[str, Any] = json.loads(message.summary)
         person = str(summary.get("person", ""))
-        recipients = self._settings.to
-        if person:
-            address = self._duty.address(person, self.name)
-            if not address:
-                return Answer(False, "no-address", refused=True)
-            recipients = (address,)
+        recipients = self._recipients(summary)
+        if not recipients:
+            return NO_ADDRESS
         done = self._partly.get(message.identifier, set())
         left = [each for each in recipients if each not in done]
         data = self._write(message, summary, recipients, person)

@@ -20,6 +20,7 @@ from lanes.store import Runner
 
 from ..duty import Duty
 from . import Answer, Message
+from .people import NO_ADDRESS, ToPeople
 from .settings import AppriseSettings
 from .short import short
 
@@ -30,40 +31,25 @@ GRACE_S: Final = 5.0  # apprise keeps its own time; this is for when it does not
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
-class Messenger:
+class Messenger(ToPeople):
     """The gateways of one secret file, by one `runner` of its own."""
 
     def __init__(self, settings: AppriseSettings, duty: Duty, runner: Runner) -> None:
         if find_spec("apprise") is None:
             raise ConfigError(f"dispatch {settings.name!r} needs apprise; get it with: pip install 'bucium[apprise]'")
+        super().__init__(settings, duty)
         self._settings = settings
-        self._duty = duty
         self._runner = runner
         self._urls = read_urls(settings)
         self._one = asyncio.Lock()  # the thread does one thing at a time: nobody's time runs while it waits for it
         self._partly: dict[str, set[str]] = {}  # message → the URLs that have taken it, until all have
 
-    @property
-    def name(self) -> str:
-        return self._settings.name
-
-    @property
-    def expires(self) -> bool:
-        return False
-
-    def wants(self, *, cap: bool) -> bool:
-        del cap
-        return bool(self._settings.to)
-
     async def deliver(self, message: Message) -> Answer:
         summary: dict[str, Any] = json.loads(message.summary)
         person = self._duty.person(str(summary.get("person", "")))
-        addresses: Sequence[str] = self._settings.to
-        if summary.get("person"):
-            found = self._duty.address(str(summary["person"]), self.name)
-            if not found:
-                return Answer(False, "no-address", refused=True)
-            addresses = (found,)
+        addresses = self._recipients(summary)
+        if not addresses:
+            return NO_ADDRESS
         text = short(summary, person.language if person else self._settings.language)
         done = self._partly.setdefault(message.identifier, set())
         urls = [url.replace(TO, quote(to, safe="+")) for url in self._urls for to in addresses]

@@ -71,75 +71,97 @@ class CapSettings(Settings):
         return self
 
 
-class WebhookSettings(Settings):
-    """Posts each message to an HTTP receiver, signed after Standard Webhooks."""
+class _Channel(Settings):
+    """What every `[[dispatch]]` has. `kind` is declared by each; here it keeps its place in the documentation."""
 
-    kind: Literal["webhook"] = Field(description="posts each message to an HTTP receiver")
+    kind: str
     name: Id = Field(description="how logs, receipts and troubles call this channel")
-    url: Url = Field(description="the receiver, e.g. https://dispatch.example/alarms")
-    body: Literal["cap", "json"] = Field("cap", description="cap: the CAP XML; json: a summary with the same facts")
-    secret_file: Path = Field(
-        description="file of mode 0600 with whsec_… (24 to 64 bytes in base64); a second line while it changes"
-    )
-    ca: Path | None = Field(None, description="PEM of the receiver's CA, when it is not a public one")
-    timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one delivery")
-    insecure: bool = Field(False, description="true: allow http:// beyond this machine; the content can then be read")
+
+    @property
+    def carries_cap(self) -> bool:
+        """Whether signed CAP goes out by it, so that it needs `[cap] key`."""
+        return False
+
+    @property
+    def takes(self) -> bool:
+        """Whether it takes what is for everybody, or only calls people."""
+        return True
+
+
+class _Doubled(_Channel):
+    """A channel that can fail: another may stand in for it, or it for another."""
+
     fallback: Id | None = Field(
         None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
     )
     standby: bool = Field(
         False, description="true: takes only what another channel, whose fallback it is, does not deliver"
+    )
+
+
+class _Post(_Doubled):
+    """A channel that posts to an HTTP receiver."""
+
+    url: Url = Field(description="the receiver, e.g. https://dispatch.example/alarms")
+    ca: Path | None = Field(None, description="PEM of the receiver's CA, when it is not a public one")
+    timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one delivery")
+    insecure: bool = Field(False, description="true: allow http:// beyond this machine; the content can then be read")
+
+    @model_validator(mode="after")
+    def _secure(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and not self.insecure and not loopback(parts.hostname or ""):
+            raise ValueError(f"channel {self.name!r}: use https://, or say insecure = true")
+        if self.ca and parts.scheme != "https":
+            raise ValueError(f"channel {self.name!r}: ca is for https:// addresses")
+        return self
+
+
+class _ToPeople(_Doubled):
+    """A channel that writes to people: to a list, and to those of duty.toml."""
+
+    timeout_s: float = Field(20.0, gt=0, le=60, description="the whole of one delivery")
+
+    @property
+    def takes(self) -> bool:
+        return bool(getattr(self, "to", ()))
+
+
+class WebhookSettings(_Post):
+    """Posts each message to an HTTP receiver, signed after Standard Webhooks."""
+
+    kind: Literal["webhook"] = Field(description="posts each message to an HTTP receiver")
+    body: Literal["cap", "json"] = Field("cap", description="cap: the CAP XML; json: a summary with the same facts")
+    secret_file: Path = Field(
+        description="file of mode 0600 with whsec_… (24 to 64 bytes in base64); a second line while it changes"
     )
 
     @property
     def carries_cap(self) -> bool:
         return self.body == "cap"
 
-    @model_validator(mode="after")
-    def _sense(self) -> Self:
-        parts = urlsplit(self.url)
-        if parts.scheme == "http" and not self.insecure and not loopback(parts.hostname or ""):
-            raise ValueError(f"webhook {self.name!r}: use https://, or say insecure = true")
-        if self.ca and parts.scheme != "https":
-            raise ValueError(f"webhook {self.name!r}: ca is for https:// addresses")
-        return self
 
-
-class FilesSettings(Settings):
+class FilesSettings(_Doubled):
     """Writes each CAP message into a folder."""
 
     kind: Literal["files"] = Field(description="writes each CAP message into a folder")
     name: Id = Field("files", description="how logs, receipts and troubles call this channel")
     folder: Path = Field(description="the folder; it is made when it is not there")
-    fallback: Id | None = Field(
-        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
-    )
-    standby: bool = Field(
-        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
-    )
 
     @property
     def carries_cap(self) -> bool:
         return True
 
 
-class CapPushSettings(Settings):
+class CapPushSettings(_Post):
     """Posts signed CAP to another centre's endpoint."""
 
     kind: Literal["cap"] = Field(description="posts signed CAP to another centre's endpoint")
-    name: Id = Field(description="how logs, receipts and troubles call this channel")
     url: Url = Field(description="the endpoint, e.g. https://centre.example/cap/in/balti")
     ca: Path | None = Field(None, description="PEM of the endpoint's CA: then only that one counts, no public one")
+    insecure: bool = Field(False, description="true: allow http:// beyond this machine; the signature still holds")
     certificate: Path | None = Field(None, description="our client certificate, PEM, where the endpoint asks for one")
     key: Path | None = Field(None, description="its key, PEM, mode 0600")
-    timeout_s: float = Field(10.0, gt=0, le=60, description="the whole of one delivery")
-    insecure: bool = Field(False, description="true: allow http:// beyond this machine; the signature still holds")
-    fallback: Id | None = Field(
-        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
-    )
-    standby: bool = Field(
-        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
-    )
 
     @property
     def carries_cap(self) -> bool:
@@ -147,17 +169,14 @@ class CapPushSettings(Settings):
 
     @model_validator(mode="after")
     def _sense(self) -> Self:
-        parts = urlsplit(self.url)
-        if parts.scheme == "http" and not self.insecure and not loopback(parts.hostname or ""):
-            raise ValueError(f"channel {self.name!r}: use https://, or say insecure = true")
-        if (self.ca or self.certificate) and parts.scheme != "https":
-            raise ValueError(f"channel {self.name!r}: ca and certificate are for https:// addresses")
+        if self.certificate and urlsplit(self.url).scheme != "https":
+            raise ValueError(f"channel {self.name!r}: certificate is for https:// addresses")
         if (self.certificate is None) != (self.key is None):
             raise ValueError(f"channel {self.name!r}: certificate and key belong together")
         return self
 
 
-class AtomSettings(Settings):
+class AtomSettings(_Channel):
     """Publishes CAP in the Atom feed of the `[listener]`."""
 
     kind: Literal["atom"] = Field(description="publishes CAP in the Atom feed of the [listener]")
@@ -169,7 +188,7 @@ class AtomSettings(Settings):
         return True
 
 
-class MailSettings(Settings):
+class MailSettings(_ToPeople):
     """Sends e-mail through an SMTP server."""
 
     kind: Literal["mail"] = Field(description="sends e-mail through an SMTP server")
@@ -187,18 +206,7 @@ class MailSettings(Settings):
     to: tuple[MailAddress, ...] = Field(
         (), max_length=100, description="who gets every message; empty: it only calls people (duty.toml)"
     )
-    timeout_s: float = Field(20.0, gt=0, le=60, description="the whole of one delivery")
     insecure: bool = Field(False, description="true: allow security = none beyond this machine; all can then be read")
-    fallback: Id | None = Field(
-        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
-    )
-    standby: bool = Field(
-        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
-    )
-
-    @property
-    def carries_cap(self) -> bool:
-        return False
 
     @model_validator(mode="after")
     def _sense(self) -> Self:
@@ -211,7 +219,7 @@ class MailSettings(Settings):
         return self
 
 
-class AppriseSettings(Settings):
+class AppriseSettings(_ToPeople):
     """Sends a short text through any service that apprise knows: SMS gateways, messengers."""
 
     kind: Literal["apprise"] = Field(description="sends one SMS' worth of text through a service that apprise knows")
@@ -224,16 +232,6 @@ class AppriseSettings(Settings):
     )
     language: Language = Field("ro", description="of the text to those in `to`; a person has their own")
     timeout_s: float = Field(20.0, gt=0, le=60, description="one delivery to one address")
-    fallback: Id | None = Field(
-        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
-    )
-    standby: bool = Field(
-        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
-    )
-
-    @property
-    def carries_cap(self) -> bool:
-        return False
 
 
 def _hex(low: int, high: int) -> AfterValidator:
@@ -263,11 +261,10 @@ class SecondSettings(Settings):
     )
 
 
-class Dc09Settings(Settings):
+class Dc09Settings(_Doubled):
     """Tells an alarm receiving centre by SIA DC-09."""
 
     kind: Literal["dc09"] = Field(description="tells an alarm receiving centre by SIA DC-09")
-    name: Id = Field(description="how logs, receipts and troubles call this channel")
     host: Host = Field(description="the centre's receiver")
     port: Port = Field(description="its port, by agreement with the centre")
     transport: Transport = Field("tcp", description="how it is reached")
@@ -303,16 +300,6 @@ class Dc09Settings(Settings):
     insecure: bool = Field(
         False, description="true: allow no key beyond this machine; anyone on the way can then forge"
     )
-    fallback: Id | None = Field(
-        None, description="a standby channel: it takes as well what this one has not delivered in 45 s"
-    )
-    standby: bool = Field(
-        False, description="true: takes only what another channel, whose fallback it is, does not deliver"
-    )
-
-    @property
-    def carries_cap(self) -> bool:
-        return False
 
     @model_validator(mode="after")
     def _sense(self) -> Self:
@@ -331,8 +318,24 @@ class Dc09Settings(Settings):
         return self
 
 
+class DeskSettings(_Doubled):
+    """Closes relay contacts at the desk, through `bucium alarm lamps`."""
+
+    kind: Literal["desk"] = Field(description="closes relay contacts at the desk, through bucium alarm lamps")
+    name: Id = Field("desk", description="how logs, receipts and troubles call this channel")
+    socket: Path = Field(Path("/run/bucium/desk.sock"), description="the socket that desk.toml names")
+    timeout_s: float = Field(5.0, gt=0, le=60, description="how long the relays have to answer")
+
+
 ChannelSettings = Annotated[
-    WebhookSettings | FilesSettings | CapPushSettings | AtomSettings | MailSettings | AppriseSettings | Dc09Settings,
+    WebhookSettings
+    | FilesSettings
+    | CapPushSettings
+    | AtomSettings
+    | MailSettings
+    | AppriseSettings
+    | Dc09Settings
+    | DeskSettings,
     Field(discriminator="kind"),
 ]
 CALLING: Final = frozenset({"mail", "apprise"})  # kinds that can call a person

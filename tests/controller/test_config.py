@@ -18,7 +18,7 @@ def test_the_example_is_valid_and_its_paths_are_beside_it() -> None:
     assert local.config.broker.ca == EXAMPLE.parent / "tls/ca.crt"
     assert local.config.history is not None
     assert local.config.history.token_file == EXAMPLE.parent / "keys/history.token"
-    names = ["other-bank", "files", "iasi", "mail", "sms", "atom", "arc"]
+    names = ["other-bank", "files", "iasi", "mail", "sms", "atom", "arc", "desk"]
     assert [channel.name for channel in local.config.dispatch] == names
 
 
@@ -43,6 +43,7 @@ def test_the_example_shows_every_section_and_key_of_ours() -> None:
         (("poll_s = 30.0", "poll_s = 1"), "poll_s", "poll_s"),
         (("port = 8883", 'port = "eight"'), "port = ", "broker.port"),
         (('name = "files"', 'name = "other-bank"'), "", "two [[dispatch]] channels are called 'other-bank'"),
+        (('kind = "desk"', 'kind = "desk"\nfallback = "arc"'), "", "fallback 'arc' is no channel with standby = true"),
     ],
 )
 def test_a_mistake_is_one_clear_line(change: tuple[str, str], at: str, said: str) -> None:
@@ -54,3 +55,12 @@ def test_a_mistake_is_one_clear_line(change: tuple[str, str], at: str, said: str
     assert said in str(refused.value)
     if at:
         assert at in wrong.splitlines()[refused.value.line - 1]
+
+
+def test_a_stand_in_that_would_tell_nobody_is_refused() -> None:
+    text = EXAMPLE.read_text().replace('kind = "desk"', 'kind = "desk"\nfallback = "sms"')
+    assert 'name = "sms"\n' in text
+    text = text.replace('name = "sms"\n', 'name = "sms"\nstandby = true\n')
+    with pytest.raises(ConfigError, match="fallback 'sms' has nobody in `to`"):
+        parse(text, ControllerConfig)
+    parse(text.replace('name = "sms"\n', 'name = "sms"\nto = ["+40700000001"]\n'), ControllerConfig)

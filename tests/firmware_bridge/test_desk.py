@@ -159,3 +159,55 @@ def test_a_lamp_on_nothing_is_refused(tmp_path: Path) -> None:
             ManualClock(),
             DESK.replace('device = "relays"\npoint = "lamp"', 'device = "relay"\npoint = "lamp"'),
         )
+
+
+# What the controller's desk channel says.
+
+CONTACT = DESK.replace('controller = "c.sock"', 'controller = "c.sock"\nsocket = "d.sock"').replace(
+    'least = "danger"\nblink = true', 'shows = "message"\nhold_s = 3\nblink = true\nlit_at_rest = true'
+)
+
+
+async def test_a_message_holds_its_contact_and_a_look_does_not_open_it(tmp_path: Path) -> None:
+    centre, clock = Centre(), ManualClock()
+    desk = lamps(tmp_path, clock, CONTACT)
+    await desk._bridge.open()
+    async with serving(tmp_path, centre):
+        await desk.look()
+        assert relays(desk)["buzzer"], "at rest while nothing was said: the relay pulls"
+        assert await desk.tell({"identifier": "a", "level": 2}) == {"closed": ["buzzer"], "repeated": False}
+        seen = set()
+        for _ in range(4):
+            assert not relays(desk)["buzzer"] or len(seen) < 3
+            await desk.look()
+            seen.add(relays(desk)["buzzer"])
+        assert seen == {True, False}, "it blinks"
+        clock.advance(4)
+        await desk.look()
+        assert relays(desk)["buzzer"]
+        assert await desk.tell({"identifier": "a", "level": 2}) == {"closed": ["buzzer"], "repeated": True}
+        assert relays(desk)["buzzer"]
+    await desk._bridge.close()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [{}, {"identifier": ""}, {"identifier": "x" * 300, "level": 1}, {"identifier": "a", "level": 9}, {"identifier": 1}],
+)
+async def test_what_is_no_message_is_refused(tmp_path: Path, args: dict[str, Any]) -> None:
+    desk = lamps(tmp_path, ManualClock(), CONTACT)
+    with pytest.raises(control.ControlError, match=r"identifier|level"):
+        await desk.tell(args)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (CONTACT.replace('socket = "d.sock"', ""), "belong together"),
+        (DESK.replace('controller = "c.sock"', 'controller = "c.sock"\nsocket = "d.sock"'), "belong together"),
+        (CONTACT.replace('shows = "message"', 'shows = "message"\nproof = "aux"'), "no channel 'aux'"),
+    ],
+)
+def test_half_a_contact_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        lamps(tmp_path, ManualClock(), text)
