@@ -16,14 +16,25 @@ cdef extern from "stdlib.h" nogil:
     int posix_memalign(void** memory, size_t alignment, size_t size)
 
 cdef enum:
-    EVENTS = 1024  # room for the transitions of one call before any must be made
+    # What a step can say of one point, by its own kind of change: troubles of its sample or of staleness (cleared and raised), the end
+    # of flapping (as much), drift or the end of chatter, a Level and its chatter, a Level that a dependency held back, a re-alarm.
+    OWN_MOST = 11
+    GROUP_MOST = 2  # each time a group is counted: its trouble, its Level
+    PARTNER_MOST = 2  # another point that a first signal confirms: its Level and its chatter
 
 
-cdef Core* make(object config, list packed, list index, int64_t now_ns, size_t* size) except NULL:
+cdef Core* make(
+    object config, list packed, list index, int64_t now_ns, uint32_t told_at_once, size_t* size
+) except NULL:
     """A panel that has heard nothing. `packed` are the different rules, `index` says which is each point's."""
     cdef Core* core = lay_out(config, packed, index, now_ns, size)
     cdef uint32_t i
-    link(core, config, now_ns)
+    try:
+        link(core, config, now_ns)
+        make_room(core, index, told_at_once)
+    except BaseException:
+        release(core)
+        raise
     core.plain = True
     for i in range(<uint32_t> len(packed)):
         if core.rules[i].spike != INFINITY or core.rules[i].rate_limit != INFINITY or core.rules[i].flat_ns:
@@ -72,11 +83,6 @@ cdef Core* lay_out(object config, list packed, list index, int64_t now_ns, size_
     core = <Core*> block
     base = <char*> block
     size[0] = at
-    core.events = <Event*> malloc(EVENTS * sizeof(Event))
-    if core.events == NULL:
-        free(block)
-        raise MemoryError("transitions")
-    core.event_room = EVENTS
     core.hot = <Hot*> (base + offsets[0])
     core.warm = <Warm*> (base + offsets[1])
     core.nodes = <Node*> (base + offsets[2])
@@ -125,6 +131,51 @@ cdef link(Core* core, object config, int64_t now_ns):
             core.links[at] = membership
             at += 1
     core.nodes[core.points].links = at
+
+
+cdef int make_room(Core* core, list index, uint32_t told_at_once) except -1:
+    """Room for every transition there can be before what was told is handed over: none is made later."""
+    cdef uint64_t most = step_most(core, index)
+    if told_at_once + most > 0xFFFFFFFF:
+        raise MemoryError(f"{most} transitions that one sample of these groups can make")
+    core.event_pause = told_at_once
+    core.event_room = <uint32_t> (told_at_once + most)
+    core.events = <Event*> malloc(core.event_room * sizeof(Event))
+    if core.events == NULL:
+        raise MemoryError(f"room for {core.event_room} transitions")
+    return 0
+
+
+cdef uint64_t step_most(Core* core, list index) except 0:
+    """The most transitions that one step makes: a deadline, a sample, or a point taken over. README.md §13.
+
+    A first signal confirms every other point of its groups that has a dependency too, each once, and each has its own groups counted.
+    """
+    cdef uint64_t most = 0, own
+    cdef uint32_t i, link, m, other
+    cdef const Group* group
+    cdef uint32_t* noted = <uint32_t*> malloc(core.points * sizeof(uint32_t) + 1)
+    if noted == NULL:
+        raise MemoryError(f"a note for each of {core.points} points")
+    memset(noted, 0xFF, core.points * sizeof(uint32_t))  # who was last added up for whom: nobody
+    for i in range(core.points):
+        own = OWN_MOST + GROUP_MOST * <uint64_t> memberships(core, i)
+        if core.rules[<uint32_t> index[i]].cap < 3:
+            noted[i] = i
+            for link in range(core.nodes[i].links, core.nodes[i + 1].links):
+                group = &core.groups[core.members[core.links[link]].group]
+                for m in range(group.first, group.first + group.count):
+                    other = core.members[m].point
+                    if noted[other] != i and core.rules[<uint32_t> index[other]].cap < 3:
+                        noted[other] = i
+                        own += PARTNER_MOST + GROUP_MOST * <uint64_t> memberships(core, other)
+        most = max(most, own)
+    free(noted)
+    return max(most, <uint64_t> OWN_MOST)
+
+
+cdef inline uint32_t memberships(const Core* core, uint32_t i) noexcept:
+    return core.nodes[i + 1].links - core.nodes[i].links
 
 
 cdef void prepare(Core* core, uint32_t i, uint32_t rule_index, int64_t now_ns) noexcept nogil:

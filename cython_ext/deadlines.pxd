@@ -10,7 +10,7 @@ from cython_ext.state cimport (
     SPOKES, T_CHATTER, T_FAILED, T_FLAPPING, T_SAMPLE, T_STALE, UNSET,
     Core, Rule, Warm,
 )
-from cython_ext.verdict cimport count, declare, out_of_span, set_trouble, tell, vote
+from cython_ext.verdict cimport count, declare, full, out_of_span, set_trouble, tell, vote
 
 
 cdef inline void fire_levels(Core* core, uint32_t i, int64_t at_ns) noexcept nogil:
@@ -112,20 +112,25 @@ cdef inline int64_t bound(const Core* core) noexcept nogil:
     return first
 
 
-cdef inline void fire(Core* core, int64_t now_ns) noexcept nogil:
-    """Everything due up to now happens, at its time."""
-    fire_since(core, now_ns, 0)
+cdef inline bint fire(Core* core, int64_t now_ns) noexcept nogil:
+    """Everything due up to now happens, at its time. False: only some of it, until there is room again."""
+    return fire_since(core, now_ns, 0)
 
 
-cdef inline void fire_since(Core* core, int64_t now_ns, int64_t since_ns) noexcept nogil:
-    """Everything due up to now, in order of (deadline, index); what was due before `since_ns` happens then."""
+cdef inline bint fire_since(Core* core, int64_t now_ns, int64_t since_ns) noexcept nogil:
+    """Everything due up to now, in order of (deadline, index); what was due before `since_ns` happens then.
+
+    False: only some of it, until there is room again.
+    """
+    cdef bint done = False
     cdef int64_t when
     cdef uint32_t index, slot = 0
     cdef uint64_t tick = 0
     while True:
         while wheel_first(core, &slot, &tick) and <int64_t> (tick << TICK_BITS) <= now_ns:
             drain(core, slot, tick)
-        if core.beats == 0 or core.heap[0].due_ns > now_ns:
+        done = core.beats == 0 or core.heap[0].due_ns > now_ns
+        if done or full(core):
             break
         index = core.heap[0].index
         heap_remove(core, 0)
@@ -141,6 +146,7 @@ cdef inline void fire_since(Core* core, int64_t now_ns, int64_t since_ns) noexce
         if when != NEVER:
             arm(core, index, when)
     core.next_ns = bound(core)
+    return done
 
 
 cdef inline int64_t exact_next(Core* core) noexcept nogil:

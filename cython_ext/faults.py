@@ -24,7 +24,6 @@ FAULTS: Final = (
     ("properties", "property keys and values do not match, or are more than 16"),
     ("seq", "seq is above 255"),
     ("datatype", "a datatype is unknown, or not the one of the birth"),
-    ("memory", "no memory"),
 )
 
 

@@ -19,7 +19,7 @@ from cython_ext.state cimport (
     T_OUT_OF_ORDER, T_SAMPLE, T_SENSOR_SPAN, T_SPIKE, T_STALE, T_STANDING, W_DRIFT, W_RATE,
     Core, Extra, Hot, Rule, Warm, bucium_prefetch,
 )
-from cython_ext.verdict cimport declare, out_of_span, set_trouble, vote
+from cython_ext.verdict cimport declare, full, out_of_span, set_trouble, vote
 
 cdef enum:
     CONFIRMING = 3  # successive samples, the first included, that raise whatever their quality
@@ -174,29 +174,32 @@ cdef inline void settle_drift(Core* core, uint32_t i, int64_t at_ns, double valu
         set_trouble(core, i, warm.trouble ^ T_DIRTY, at_ns, value, R_DRIFT)
 
 
-cdef inline void sample(
+cdef inline bint sample(
     Core* core, uint32_t i, int64_t at_ns, double value, uint16_t status, int64_t now_ns
 ) noexcept nogil:
-    """Judge one record, exactly."""
+    """Judge one record, exactly. False: what was told before it must be handed over first, then it comes again."""
     cdef uint32_t fail = 0
     if i >= core.points:
         core.counts[C_UNKNOWN_POINT] += 1
-        return
+        return True
     if status & S_HISTORICAL:
         core.counts[C_HISTORICAL] += 1
-        return
-    core.counts[C_SAMPLES] += 1
+        return True
     if at_ns < 0 or at_ns - now_ns > core.rules[core.warm[i].rule].period_ns or status & S_CLOCK:
         fail = T_CLOCK
-        core.counts[C_CLOCK] += 1
     at_ns = 0 if at_ns < 0 else now_ns if at_ns > now_ns else at_ns
     if at_ns >= core.next_ns:
         fire(core, at_ns)
+    if full(core):
+        return False
+    core.counts[C_SAMPLES] += 1
+    if fail:
+        core.counts[C_CLOCK] += 1
     if core.warm[i].extra != NOWHERE:
         fetch_windows(&core.extras[core.warm[i].extra])
-    if fail == 0 and status == 0 and calm(core, i, at_ns, value):
-        return
-    judge(core, i, at_ns, value, status, fail)
+    if fail or status or not calm(core, i, at_ns, value):
+        judge(core, i, at_ns, value, status, fail)
+    return True
 
 
 cdef inline void fetch_windows(const Extra* extra) noexcept nogil:

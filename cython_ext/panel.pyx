@@ -6,22 +6,22 @@ import sys
 
 cimport cython
 
-from libc.math cimport NAN, fabs
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.math cimport NAN
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from cython_ext.block cimport make, release
-from cython_ext.deadlines cimport exact_next, fire, fire_since
+from cython_ext.deadlines cimport exact_next, fire_since
 from cython_ext.due cimport due
 from cython_ext.filters cimport delta_rate, robust_rate
-from cython_ext.judge cimport drop_level, sample
+from cython_ext.judge cimport drop_level
 from cython_ext.queue cimport NEVER, arm
 from cython_ext.snapshot cimport load, save
 from cython_ext.state cimport (
-    C_QUIET, C_SAMPLES, QUIET_BITS, R_RESET, R_RESTART, RECORD_BYTES, RESTATED, W_DRIFT, W_RATE,
-    Beat, Core, Event, Extra, Hot, Node, Record, Rule, Warm, bucium_prefetch,
+    R_RESET, RECORD_BYTES, W_DRIFT, W_RATE, Beat, Core, Event, Extra, Hot, Node, Record, Rule, Warm,
 )
-from cython_ext.verdict cimport adopt, declare, tell, vote
+from cython_ext.sweep cimport run
+from cython_ext.verdict cimport adopt, declare, full, restate, vote
 
 from cython_ext import rules
 from cython_ext.errors import WireError
@@ -30,18 +30,13 @@ from cython_ext.model import Cause, Level, QcFlag, Reason, Transition, Trouble
 
 cdef extern from *:
     """
-    #define bucium_likely(condition) ((int) __builtin_expect(!!(condition), 1))
     #define BUCIUM_LATEST (UINT64_C(1) << 60)
     """
     const uint64_t LATEST "BUCIUM_LATEST"
-    bint bucium_likely(bint condition) noexcept nogil
 
 RECORD = struct.Struct("<qdIHH")
 RECORD_SIZE = RECORD.size
 LATEST_NS = LATEST  # 36 years of a monotonic clock: later is not a time
-
-cdef enum:
-    AHEAD = 12  # records between a prefetch and its use: about one memory latency
 
 cdef tuple COUNTERS = (
     "samples", "unknown_point", "historical", "duplicate", "out_of_order", "clock", "suspect", "blind", "spikes", "stale",
@@ -63,137 +58,24 @@ def pack(samples):
     return b"".join(parts)
 
 
-cdef inline int64_t instant_at(const char* record) noexcept nogil:
-    cdef int64_t at_ns
-    memcpy(&at_ns, record, sizeof(at_ns))
-    return at_ns
-
-
-cdef inline double value_at(const char* record) noexcept nogil:
-    cdef double value
-    memcpy(&value, record + 8, sizeof(value))
-    return value
-
-
-cdef inline uint64_t whose_at(const char* record) noexcept nogil:
-    """The point, and above its 32 bits the status and what is reserved: less than the number of points means a clean record."""
-    cdef uint64_t whose
-    memcpy(&whose, record + 16, sizeof(whose))
-    return whose
-
-
-cdef inline void run(Core* core, const char* record, Py_ssize_t n, int64_t now_ns) noexcept nogil:
-    """Judge `n` records. One that lies in its point's quiet band only becomes history; any other is judged the exact way."""
-    cdef const char* end = record + n * RECORD_BYTES
-    cdef const char* last = end - AHEAD * RECORD_BYTES  # from here on nothing is left to fetch ahead
-    cdef uint64_t exact = 0
-    if n > AHEAD:
-        exact = sweep(core, record, last, AHEAD * RECORD_BYTES, now_ns)
-        record = last
-    exact += sweep(core, record, end, 0, now_ns)
-    core.counts[C_SAMPLES] += <uint64_t> n - exact
-    core.counts[C_QUIET] += <uint64_t> n - exact
-
-
-cdef inline uint64_t sweep(Core* core, const char* record, const char* end, Py_ssize_t ahead, int64_t now_ns) noexcept nogil:
-    """Judge the records up to `end`; how many of them the exact way."""
-    return plain(core, record, end, ahead, now_ns) if core.plain else full(core, record, end, ahead, now_ns)
-
-
-cdef inline void fetch(const Hot* hots, const char* record) noexcept nogil:
-    """Ask for the line that a record to come will need. A point that does not exist is a harmless address."""
-    bucium_prefetch(<const void*> (<uintptr_t> hots + <uintptr_t> <uint32_t> whose_at(record) * sizeof(Hot)))
-
-
-cdef inline bint in_band(const Hot* hot, int64_t at_ns, double value, int64_t limit) noexcept nogil:
-    """Later than the last and before every deadline, within the band and its time."""
-    cdef float rough = <float> value  # rounding keeps order, so what is inside the band in single precision is inside it
-    return (
-        at_ns > hot.last_ns and at_ns < limit and at_ns < <int64_t> hot.quiet_tick << QUIET_BITS
-        and rough > hot.low and rough < hot.high
-    )
-
-
-cdef int64_t exactly(Core* core, const char* record, int64_t now_ns) noexcept nogil:
-    """Judge one record the exact way; the instant from which on records are not quiet. Kept out of the loops: they stay small."""
-    cdef uint64_t whose = whose_at(record)
-    sample(core, <uint32_t> whose, instant_at(record), value_at(record), <uint16_t> (whose >> 32), now_ns)
-    return min(now_ns + 1, core.next_ns)
-
-
-cdef uint64_t full(Core* core, const char* record, const char* end, Py_ssize_t ahead, int64_t now_ns) noexcept nogil:
-    """How many of the records were judged the exact way."""
-    cdef Hot* hot
-    cdef Hot* hots = core.hot
-    cdef uint64_t points = core.points, exact = 0
-    cdef int64_t limit = min(now_ns + 1, core.next_ns), at_ns
-    cdef double value, change
-    while record < end:
-        fetch(hots, record + ahead)
-        if bucium_likely(whose_at(record) < points):
-            hot = &hots[whose_at(record)]
-            at_ns = instant_at(record)
-            value = value_at(record)
-            if bucium_likely(in_band(hot, at_ns, value, limit)):
-                change = fabs(value - hot.last)
-                if change <= hot.spike and change <= hot.step * <double> (at_ns - hot.last_ns):
-                    if fabs(value - hot.anchor) > hot.tolerance:
-                        hot.anchor = value
-                        hot.anchor_ns = at_ns
-                    hot.before = hot.last
-                    hot.last = value
-                    hot.last_ns = at_ns
-                    record += RECORD_BYTES
-                    continue
-        limit = exactly(core, record, now_ns)
-        exact += 1
-        record += RECORD_BYTES
-    return exact
-
-
-cdef uint64_t plain(Core* core, const char* record, const char* end, Py_ssize_t ahead, int64_t now_ns) noexcept nogil:
-    """The same for a panel none of whose points looks at spikes, rates of change or flat lines: x[n-1] is history enough."""
-    cdef Hot* hot
-    cdef Hot* hots = core.hot
-    cdef uint64_t points = core.points, exact = 0
-    cdef int64_t limit = min(now_ns + 1, core.next_ns)
-    while record < end:
-        fetch(hots, record + ahead)
-        if bucium_likely(whose_at(record) < points):
-            hot = &hots[whose_at(record)]
-            if bucium_likely(in_band(hot, instant_at(record), value_at(record), limit)):
-                hot.last = value_at(record)
-                hot.last_ns = instant_at(record)
-                record += RECORD_BYTES
-                continue
-        limit = exactly(core, record, now_ns)
-        exact += 1
-        record += RECORD_BYTES
-    return exact
-
-
-cdef void take_over(Core* core, int64_t now_ns, bint alike) noexcept nogil:
-    """State has been loaded. What is overdue under another configuration happens now, not before that configuration was."""
-    adopt(core, now_ns, alike)
-    if not alike:
-        fire_since(core, now_ns, now_ns)
-
-
 @cython.final
 cdef class Panel:
     """All detectors of a process: packed samples in, transitions out.
 
     Times are the panel's monotonic nanoseconds, 0 to 2**60. Raises ConfigError, which names the point, when the configuration
-    must not run.
+    must not run. All its memory is taken here: within a call, transitions are handed over whenever there are `told_at_once`
+    (1 to 2**20), which changes no result.
     """
 
-    def __cinit__(self, config, now_ns=0):
+    def __cinit__(self, config, now_ns=0, told_at_once=1024):
         self.core = NULL
+        if not 1 <= told_at_once <= 1 << 20:
+            raise ValueError(f"told_at_once is {told_at_once}: from 1 to 2**20 transitions")
         packed, index = rules.pack_rules(config)
         self._digest = rules.digest(config, packed, index)
         self.config = config
         self.now_ns = check_ns(now_ns)
-        self.core = make(config, packed, index, self.now_ns, &self.size)
+        self.core = make(config, packed, index, self.now_ns, told_at_once, &self.size)
 
     def __dealloc__(self):
         release(self.core)
@@ -205,9 +87,40 @@ cdef class Panel:
         self.now_ns = now_ns
         return 0
 
-    cdef void _feed(self, const char* records, Py_ssize_t n) noexcept nogil:
-        """Packed records, as `feed` judges them."""
-        run(self.core, records, n, self.now_ns)
+    cdef Py_ssize_t _feed(self, const char* records, Py_ssize_t n) noexcept nogil:
+        """Packed records, as `feed` judges them: how many were, before what they told had to be handed over."""
+        return run(self.core, records, n, self.now_ns)
+
+    cdef list _rest(self, const char* records, Py_ssize_t n):
+        """What was told so far, and what the records that still wait tell."""
+        cdef list told = self._collect()
+        cdef Py_ssize_t done = 0
+        while done < n:
+            with nogil:
+                done += run(self.core, records + done * RECORD_BYTES, n - done, self.now_ns)
+            told += self._collect()
+        return told
+
+    cdef list _due(self, int64_t since_ns):
+        """Everything due by now happens, and what it tells; what was due before `since_ns` happens then."""
+        cdef list told = []
+        cdef bint done = False
+        while not done:
+            with nogil:
+                done = fire_since(self.core, self.now_ns, since_ns)
+            told += self._collect()
+        return told
+
+    cdef list _take_over(self, bint alike):
+        """State has been loaded. What is overdue under another configuration happens now, not before that configuration was."""
+        cdef list told = []
+        cdef uint32_t i
+        for i in range(self.core.total):
+            adopt(self.core, i, self.now_ns, alike)
+            if full(self.core):
+                told += self._collect()
+        told += self._collect()
+        return told if alike else told + self._due(self.now_ns)
 
     cdef list _collect(self):
         """The transitions since the last call."""
@@ -216,7 +129,7 @@ cdef class Panel:
         if n == 0:
             return []
         if self.core.event_lost:
-            raise MemoryError(f"{self.core.event_lost} transitions could not be kept")
+            raise AssertionError(f"{self.core.event_lost} transitions had no room: one step told more than step_most")
         told = [self._transition(&self.core.events[k]) for k in range(n)]
         self.core.event_count = 0
         return told
@@ -236,22 +149,21 @@ cdef class Panel:
 
         Raises WireError ('batch') when the length is not a whole number of records, before any is judged.
         """
-        cdef Py_ssize_t n = batch.shape[0]
+        cdef Py_ssize_t n = batch.shape[0], done = 0
         self._begin(check_ns(now_ns))
         if n % RECORD_BYTES:
             raise WireError("batch", f"{n} bytes are not a whole number of {RECORD_BYTES}-byte records")
-        if n:
-            with nogil:
-                run(self.core, <const char*> &batch[0], n // RECORD_BYTES, self.now_ns)
-        return self._collect()
+        if n == 0:
+            return []
+        n //= RECORD_BYTES
+        with nogil:
+            done = run(self.core, <const char*> &batch[0], n, self.now_ns)
+        return self._rest(<const char*> &batch[0] + done * RECORD_BYTES, n - done)
 
     def advance(self, now_ns):
         """Let time pass: everything due by now happens."""
         self._begin(check_ns(now_ns))
-        if self.now_ns >= self.core.next_ns:
-            with nogil:
-                fire(self.core, self.now_ns)
-        return self._collect()
+        return self._due(0) if self.now_ns >= self.core.next_ns else []
 
     def next_deadline_ns(self):
         """When `advance` will next have something to do, or None."""
@@ -264,7 +176,7 @@ cdef class Panel:
         cdef Warm* warm = &self.core.warm[i]
         cdef int k
         self._begin(check_ns(now_ns))
-        fire(self.core, self.now_ns)
+        told = self._due(0)
         if self.core.rules[warm.rule].latch and warm.active & warm.pending:
             for k in range(3):
                 if warm.active & warm.pending & (1 << k):
@@ -273,7 +185,7 @@ cdef class Panel:
             vote(self.core, i, self.now_ns)
             self.core.hot[i].quiet_tick = 0
             arm(self.core, i, due(self.core, i))
-        return self._collect()
+        return told + self._collect()
 
     def snapshot(self, now_ns):
         """The whole state as bytes: elapsed times, not instants, with a version, the configuration's digest and a checksum."""
@@ -285,39 +197,30 @@ cdef class Panel:
         Raises WireError ('snapshot') when the bytes are not one, and changes nothing then.
         """
         self._begin(check_ns(now_ns))
-        take_over(self.core, self.now_ns, load(self.core, self.config, self._digest, data, self.now_ns))
+        told = self._take_over(load(self.core, self.config, self._digest, data, self.now_ns))
         cdef uint32_t i
-        for i in range(self.core.points):
-            if self.core.warm[i].level:
-                tell(
-                    self.core, i, RESTATED, self.core.warm[i].level, self.core.warm[i].level, R_RESTART, self.now_ns,
-                    self.core.hot[i].last, self.core.warm[i].trouble, 0
-                )
-        for i in range(self.core.total - self.core.points):
-            if self.core.groups[i].level:
-                tell(
-                    self.core, self.core.points + i, RESTATED, self.core.groups[i].level, self.core.groups[i].level, R_RESTART,
-                    self.now_ns, self.core.groups[i].real, self.core.groups[i].trouble, self.core.groups[i].evidence
-                )
-        return self._collect()
+        for i in range(self.core.total):
+            restate(self.core, i, self.now_ns)
+            if full(self.core):
+                told += self._collect()
+        return told + self._collect()
 
     def reconfigure(self, config, now_ns):
         """Run another configuration from now on. State is kept by point id; Levels that no longer exist are left.
 
         Raises ConfigError when it must not run, and changes nothing then.
         """
-        cdef Panel fresh = Panel(config, now_ns)
+        cdef Panel fresh = Panel(config, now_ns, self.core.event_pause)
         cdef bytes kept
         self._begin(check_ns(now_ns))
-        fire(self.core, self.now_ns)
-        earlier = self._collect()
+        told = self._due(0)
         kept = self.snapshot(self.now_ns)
         alike = load(fresh.core, config, fresh._digest, kept, self.now_ns)
         memcpy(fresh.core.counts, self.core.counts, sizeof(self.core.counts))
-        take_over(fresh.core, self.now_ns, alike)
+        told += fresh._take_over(alike)
         self.core, fresh.core = fresh.core, self.core
         self.size, self.config, self._digest = fresh.size, fresh.config, fresh._digest
-        return earlier + self._collect()
+        return told
 
     cdef uint32_t _index(self, index, bint groups) except? 0xFFFFFFFF:
         cdef uint32_t limit = self.core.total if groups else self.core.points
@@ -388,7 +291,7 @@ cdef class Panel:
 
     @property
     def state_bytes(self):
-        """The size of the block that holds everything but the transitions under way."""
+        """The size of the block that holds everything but the transitions that are not handed over yet."""
         return self.size
 
     @property

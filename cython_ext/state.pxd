@@ -280,8 +280,9 @@ cdef struct Core:
     uint32_t spokes[1280]  # WHEELS * SPOKES list heads
     uint64_t bits[20]
     # what happened
-    Event* events
+    Event* events  # room for `event_pause` and the most that one step can tell (block.step_most)
     uint32_t event_count
     uint32_t event_room
-    uint64_t event_lost
+    uint32_t event_pause  # so many are handed over before another step begins
+    uint64_t event_lost  # stays 0
     uint64_t counts[16]

@@ -24,7 +24,6 @@ cdef enum Fault:  # negative, so that counts and faults share an int; names: fau
     FAULT_PROPERTIES = -16  # keys and values do not match, or are too many
     FAULT_SEQ = -17  # above 255
     FAULT_DATATYPE = -18  # unknown, or not the one of the birth
-    FAULT_MEMORY = -19
 
 
 cdef enum:

@@ -3,13 +3,12 @@
 
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport realloc
 
 from cython_ext.due cimport due
 from cython_ext.filters cimport rewindow, used_up
 from cython_ext.queue cimport arm
 from cython_ext.state cimport (
-    C_CHATTER, C_TRANSITIONS, F_CONFIRMED, F_LOWERED, LOWERED, NOWHERE, R_DEPENDENCY, R_PLAN, R_QUALITY, R_VOTE, RAISED,
+    C_CHATTER, C_TRANSITIONS, F_CONFIRMED, F_LOWERED, LOWERED, NOWHERE, R_DEPENDENCY, R_PLAN, R_QUALITY, R_RESTART, R_VOTE, RAISED, RESTATED,
     T_CHATTER, T_DIRTY, T_FAILED, T_FLAPPING, T_NOT_A_NUMBER, T_OPERATOR_SPAN, T_SAMPLE, T_SENSOR_SPAN, T_VOTE_DEGRADED,
     TROUBLE_CLEARED, TROUBLE_RAISED, UNSET, W_DRIFT,
     Core, Event, Group, Member, Rule, Warm,
@@ -20,16 +19,11 @@ cdef inline void tell(
     Core* core, uint32_t point, int cause, int was, int level, int reason, int64_t at_ns, double value, uint32_t trouble,
     uint64_t evidence
 ) noexcept nogil:
-    """A transition. The room grows only when one step tells more than a thousand."""
+    """A transition. There is room: no step begins without (`full`)."""
     cdef Event* event
-    cdef void* more
     if core.event_count == core.event_room:
-        more = realloc(core.events, <size_t> core.event_room * 2 * sizeof(Event))
-        if more == NULL:
-            core.event_lost += 1
-            return
-        core.events = <Event*> more
-        core.event_room *= 2
+        core.event_lost += 1
+        return
     event = &core.events[core.event_count]
     core.event_count += 1
     core.counts[C_TRANSITIONS] += 1
@@ -42,6 +36,11 @@ cdef inline void tell(
     event.was = <uint8_t> was
     event.level = <uint8_t> level
     event.reason = <uint8_t> reason
+
+
+cdef inline bint full(const Core* core) noexcept nogil:
+    """What was told must be handed over before another step: a deadline, a sample, a point of another configuration."""
+    return core.event_count >= core.event_pause
 
 
 cdef inline bint out_of_span(uint32_t fail) noexcept nogil:
@@ -255,15 +254,30 @@ cdef inline void resettle(Core* core, uint32_t i, int64_t now_ns) noexcept nogil
     declare(core, i, now_ns, core.hot[i].last, R_PLAN)
 
 
-cdef inline void adopt(Core* core, int64_t now_ns, bint alike) noexcept nogil:
-    """State has come from elsewhere: arm deadlines and, unless the configuration is alike, leave Levels it does not have."""
-    cdef uint32_t i
-    for i in range(core.points):
+cdef inline void adopt(Core* core, uint32_t index, int64_t now_ns, bint alike) noexcept nogil:
+    """Its state has come from elsewhere: arm its deadline and, unless the configuration is alike, leave Levels it does not have."""
+    if index < core.points:
         if not alike:
-            resettle(core, i, now_ns)
-        core.hot[i].quiet_tick = 0
-        arm(core, i, due(core, i))
-    for i in range(core.points, core.total):
-        if not alike:
-            count(core, i - core.points, now_ns)
-        arm(core, i, due(core, i))
+            resettle(core, index, now_ns)
+        core.hot[index].quiet_tick = 0
+    elif not alike:
+        count(core, index - core.points, now_ns)
+    arm(core, index, due(core, index))
+
+
+cdef inline void restate(Core* core, uint32_t index, int64_t now_ns) noexcept nogil:
+    """After a restart: the Level that is held, if there is one."""
+    cdef const Warm* warm
+    cdef const Group* group
+    if index < core.points:
+        warm = &core.warm[index]
+        if warm.level:
+            tell(
+                core, index, RESTATED, warm.level, warm.level, R_RESTART, now_ns, core.hot[index].last, warm.trouble, 0
+            )
+        return
+    group = &core.groups[index - core.points]
+    if group.level:
+        tell(
+            core, index, RESTATED, group.level, group.level, R_RESTART, now_ns, group.real, group.trouble, group.evidence
+        )

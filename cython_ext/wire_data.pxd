@@ -24,10 +24,7 @@ cdef class AliasTable:
     cdef uint64_t mask
     cdef Py_ssize_t count
     cdef Names names
-    cdef Record* records
-    cdef int room
-    cdef int grow(self) noexcept nogil
     cdef Slot* find(self, uint64_t alias) noexcept nogil
     cdef int bind_slot(self, uint64_t alias, uint8_t datatype, int32_t point) except -1
     cdef int bind_name(self, bytes name, uint8_t datatype, int32_t point) except -1
-    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns) noexcept nogil
+    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns, Record* records) noexcept nogil

@@ -10,7 +10,7 @@ A payload is taken whole or refused whole; births can be read the same way, sinc
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from .errors import WireError
@@ -39,7 +39,6 @@ from .varint cimport (
     FAULT_ALIAS,
     FAULT_CARRIER,
     FAULT_DATATYPE,
-    FAULT_MEMORY,
     FAULT_METRICS,
     FAULT_QUALITY,
     FAULT_RANGE,
@@ -68,31 +67,16 @@ cdef class AliasTable:
     def __cinit__(self):
         self.mask = 15
         self.slots = <Slot*>calloc(16, sizeof(Slot))
-        self.room = 16
-        self.records = <Record*>calloc(16, sizeof(Record))
-        if self.slots == NULL or self.records == NULL:
+        if self.slots == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.slots)
-        free(self.records)
         drop_names(&self.names)
 
     def __len__(self):
         """How many metrics are bound, by alias or by name."""
         return self.count + self.names.count
-
-    cdef int grow(self) noexcept nogil:
-        # Room for more records; stays for the next payloads.
-        cdef Record* records
-        if self.room >= MAX_METRICS:
-            return FAULT_METRICS
-        records = <Record*>realloc(self.records, 2 * <size_t>self.room * sizeof(Record))
-        if records == NULL:
-            return FAULT_MEMORY
-        self.records = records
-        self.room *= 2
-        return 0
 
     cdef Slot* find(self, uint64_t alias) noexcept nogil:
         # The slot of `alias`, or the free one where it would be.
@@ -157,8 +141,8 @@ cdef class AliasTable:
         slot.point = point
         return 0
 
-    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns) noexcept nogil:
-        # Fill self.records. Returns their number, or a Fault.
+    cdef int read(self, const uint8_t* data, Py_ssize_t size, int64_t received_ns, Record* records) noexcept nogil:
+        # Fill `records`, which has room for MAX_METRICS. Returns their number, or a Fault.
         cdef Cursor c, span
         cdef RawPayload raw
         cdef RawMetric m
@@ -195,13 +179,13 @@ cdef class AliasTable:
                 named.datatype = name.datatype
                 named.point = name.point
                 slot = &named
-            more = _judge(self, slot, &m, count)
+            more = _judge(slot, &m, &records[count])
             if more < 0:
                 return more
             count += more
         if more < 0:
             return more
-        _date(self.records, count, &raw, received_ns)
+        _date(records, count, &raw, received_ns)
         return count
 
 
@@ -295,9 +279,8 @@ cdef int _status(Cursor properties, uint16_t* out) noexcept nogil:
     return 0
 
 
-cdef inline int _judge(AliasTable table, Slot* slot, RawMetric* m, int count) noexcept nogil:
-    # One known metric: check it, and put its record at `count` if it feeds a point. Returns 1, 0 or a fault.
-    cdef Record* record
+cdef inline int _judge(const Slot* slot, RawMetric* m, Record* record) noexcept nogil:
+    # One known metric: check it, and fill the record if it feeds a point. Returns 1, 0 or a fault.
     cdef int fault
     cdef double value = NAN
     cdef uint16_t status = 0
@@ -317,11 +300,6 @@ cdef inline int _judge(AliasTable table, Slot* slot, RawMetric* m, int count) no
         status |= MISSING
     if m.historical:
         status |= HISTORICAL
-    if count == table.room:
-        fault = table.grow()
-        if fault:
-            return fault
-    record = &table.records[count]
     record.at_ns = <int64_t>m.timestamp  # milliseconds until the payload's own timestamp is known
     record.value = value
     record.point = <uint32_t>slot.point
@@ -351,13 +329,14 @@ def decode_data(bytes data not None, AliasTable table not None, int64_t received
     Raises WireError: 'alias' for a metric that is not in the birth, and any other code of `faults.FAULTS`.
     ValueError when `received_ns` is not a time of a panel, 0 to 2**60.
     """
+    cdef Record records[MAX_METRICS]
     cdef int count
     if not 0 <= received_ns <= LATEST_NS:
         raise ValueError(f"received_ns is {received_ns}: monotonic nanoseconds from 0 to 2**60")
-    count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), received_ns)
+    count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), received_ns, records)
     if count < 0:
         raise refuse(count)
-    return PyBytes_FromStringAndSize(<const char*>table.records, count * <Py_ssize_t>sizeof(Record))
+    return PyBytes_FromStringAndSize(<const char*>records, count * <Py_ssize_t>sizeof(Record))
 
 
 def sequence(bytes data not None):

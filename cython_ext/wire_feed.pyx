@@ -5,7 +5,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
 
 from cython_ext.panel cimport Panel
-from cython_ext.wire_data cimport AliasTable
+from cython_ext.raw cimport MAX_METRICS
+from cython_ext.wire_data cimport AliasTable, Record
 
 from .faults import refuse
 
@@ -15,10 +16,12 @@ def feed_wire(Panel panel not None, bytes data not None, AliasTable table not No
 
     Raises WireError as `decode_data`, ValueError for a `now_ns` that is no time; then nothing of the payload is judged.
     """
+    cdef Record records[MAX_METRICS]
     cdef int count
+    cdef Py_ssize_t done
     panel._begin(now_ns)
-    count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), now_ns)
+    count = table.read(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), now_ns, records)
     if count < 0:
         raise refuse(count)
-    panel._feed(<const char*>table.records, count)
-    return panel._collect()
+    done = panel._feed(<const char*>records, count)
+    return panel._rest(<const char*>&records[done], count - done)

@@ -16,6 +16,8 @@ from tests.kit import streams
 from tests.kit.oracle import Oracle
 from tests.kit.oracle_swap import reconfigured
 
+PIECES = (1, 2, 5, 1024)  # transitions handed over at once: whatever they are, nothing else changes
+
 
 def plain(transition: Transition) -> tuple[object, ...]:
     """Comparable bit for bit: a nan equals itself, 0.0 differs from -0.0."""
@@ -87,7 +89,8 @@ class Case:
         self.random = Random(seed)
         self.config: PanelConfig = streams.panel(self.random)
         self.now_ns = self.random.choice((0, 0, NS_PER_S, 10**18))
-        self.panel = Panel(self.config, self.now_ns)
+        self.pieces = PIECES[seed % len(PIECES)]
+        self.panel = Panel(self.config, self.now_ns, self.pieces)
         self.oracle = Oracle(self.config, self.now_ns)
         self.restored = False
         self.samples = 0
@@ -141,7 +144,7 @@ class Case:
     def restart(self) -> None:
         """A new process: same state, the same bytes again, and every held Level restated."""
         kept = self.panel.snapshot(self.now_ns)
-        self.panel = Panel(self.config, self.now_ns)
+        self.panel = Panel(self.config, self.now_ns, self.pieces)
         held = [(i, level) for i, level in enumerate(self.levels()) if level]
         restated = self.panel.restore(kept, self.now_ns)
         if [(each.point, each.level) for each in restated] != held:
