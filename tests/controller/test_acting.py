@@ -135,6 +135,13 @@ def test_a_request_sounds_nothing_until_two_people_have_said_yes(control: Contro
         control.approve(request, "ion")
 
 
+def test_the_very_bytes_of_an_approval_count_once(control: ControlRoom) -> None:
+    yes = control.signed_approval(control.act(REQUEST), "ana")
+    control.acting.approve(yes)
+    with pytest.raises(ControlError, match="taken already"):
+        control.acting.approve(yes)
+
+
 def test_an_approval_is_for_one_core_one_mode_and_one_time(control: ControlRoom) -> None:
     request = control.act(REQUEST)
     other = {**request, "digest": "00" * 32}

@@ -217,17 +217,18 @@ class ControlRoom:
 
     def approve(self, request: dict[str, Any], person: str, mode: Mode = Mode.LIVE) -> dict[str, Any]:
         """A person's yes to a request as the desk showed it."""
-        return self.acting.approve(
-            acts.sign_approval(
-                bytes.fromhex(request["digest"]),
-                nonces=tuple(bytes.fromhex(nonce) for nonce in request["nonces"]),
-                person=person,
-                service=CONTROLLER,
-                key=key(person, mode),
-                now_us=self.clock.wall_us(),
-                not_after_us=request["not_after_us"],
-                once=self._once(),
-            )
+        return self.acting.approve(self.signed_approval(request, person, mode))
+
+    def signed_approval(self, request: dict[str, Any], person: str, mode: Mode = Mode.LIVE) -> bytes:
+        return acts.sign_approval(
+            bytes.fromhex(request["digest"]),
+            nonces=tuple(bytes.fromhex(nonce) for nonce in request["nonces"]),
+            person=person,
+            service=CONTROLLER,
+            key=key(person, mode),
+            now_us=self.clock.wall_us(),
+            not_after_us=request["not_after_us"],
+            once=self._once(),
         )
 
     def _once(self) -> bytes:
