@@ -128,7 +128,14 @@ class Lamps:
                     await asyncio.sleep(LOOK_S)
                     await self.look()
         finally:
+            await self._rest()
             await self._bridge.close()
+
+    async def _rest(self) -> None:
+        """Every relay lets go, since a board keeps what it was told: what is wired to a rest contact is lit from now on."""
+        async with self._one:
+            for lamp in self._lamps:
+                await self._bridge.devices[lamp.device].write(lamp.point, 0.0)
 
     async def look(self) -> None:
         """Ask, and bring every relay to what it should be; each time anew, so that a relay board that was off is set again."""

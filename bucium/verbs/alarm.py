@@ -1,6 +1,7 @@
 """`bucium alarm`: the alarm list, and what people say to it. An acknowledgement stops no siren."""
 
 import asyncio
+import signal
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -308,15 +309,23 @@ def _place(text: str) -> tuple[str, Hazard]:
 
 @app.command()
 def lamps(config: Annotated[Path, typer.Option(help="Which relays, and what they show.")] = Path("desk.toml")) -> None:
-    """Lamps and buzzers at the desk follow the alarm list, until SIGTERM or Ctrl-C. A list that cannot be read lights them all.
+    """Lamps, buzzers and contacts at the desk, until SIGTERM or Ctrl-C. A list that cannot be read lights them all.
 
     Example: bucium alarm lamps --config desk.toml
     """
     from firmware_bridge import desk
 
     found = desk.Lamps(desk.load(config), clock=SystemClock(), base=config.parent)
-    with suppress(KeyboardInterrupt):
-        asyncio.run(found.run())
+
+    async def until_stopped() -> None:
+        running = asyncio.current_task()
+        assert running is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        with suppress(asyncio.CancelledError):
+            await found.run()
+
+    asyncio.run(until_stopped())
 
 
 def _do(act: Act, socket: Path, key: Path, as_json: bool) -> None:

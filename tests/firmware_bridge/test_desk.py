@@ -1,6 +1,10 @@
 """Lamps at the dispatch desk: they follow the alarm list of a real control socket, and are lit when it cannot be read."""
 
 import asyncio
+import json
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -88,7 +92,7 @@ async def test_they_follow_what_waits_for_a_person(tmp_path: Path) -> None:
         assert desk.lit == (True, False, False)
         assert not relays(desk)["lamp"]
         centre.alarm("latched-unacknowledged", 3)
-        seen = set()
+        seen: set[bool] = set()
         for _ in range(4):
             await desk.look()
             seen.add(relays(desk)["buzzer"])
@@ -131,6 +135,44 @@ async def test_when_the_program_ends_the_relays_are_released(tmp_path: Path) -> 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert not any(relays(desk).values())
+
+
+async def test_a_board_that_keeps_what_it_was_told_is_let_go_at_the_end(tmp_path: Path) -> None:
+    """GPIO lines fall when their holder ends; a Modbus board does not know that."""
+    desk = lamps(tmp_path, ManualClock())
+    device, written = desk._bridge.devices["relays"], []
+    write = device.write
+
+    async def noting(point: str, value: float, **more: Any) -> Any:
+        written.append((point, value))
+        return await write(point, value, **more)
+
+    device.write = noting  # type: ignore[method-assign]
+    task = asyncio.create_task(desk.run())
+    while not desk.lit:
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert written[-3:] == [("lamp", 0.0), ("buzzer", 0.0), ("beacon", 0.0)]
+
+
+def test_sigterm_lets_every_relay_go_and_takes_the_socket_away(tmp_path: Path) -> None:
+    (tmp_path / "desk.toml").write_text(CONTACT)
+    command = [sys.executable, "-m", "bucium", "alarm", "lamps", "--config", str(tmp_path / "desk.toml")]
+    program = subprocess.Popen(command)
+    try:
+        while not (tmp_path / "d.sock").exists():
+            assert program.poll() is None
+            time.sleep(0.05)
+        program.terminate()
+        assert program.wait(30) == 0
+    finally:
+        program.kill()
+        program.wait()
+    assert not (tmp_path / "d.sock").exists()
+    ends = {edge["line"]: edge["high"] for edge in map(json.loads, (tmp_path / "edges.jsonl").read_text().splitlines())}
+    assert ends
+    assert not any(ends.values())
 
 
 async def test_a_real_relay_refuses_a_demo(tmp_path: Path) -> None:
@@ -176,7 +218,7 @@ async def test_a_message_holds_its_contact_and_a_look_does_not_open_it(tmp_path:
         await desk.look()
         assert relays(desk)["buzzer"], "at rest while nothing was said: the relay pulls"
         assert await desk.tell({"identifier": "a", "level": 2}) == {"closed": ["buzzer"], "repeated": False}
-        seen = set()
+        seen: set[bool] = set()
         for _ in range(4):
             assert not relays(desk)["buzzer"] or len(seen) < 3
             await desk.look()
