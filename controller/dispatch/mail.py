@@ -23,7 +23,7 @@ from lanes.keys import secret_bytes
 from lanes.store import Runner, run_here
 
 from ..duty import Duty
-from . import Answer, Message
+from . import Answer, Message, gate
 from .http import Trust, tls_context
 from .people import NO_ADDRESS, ToPeople
 from .settings import MailSettings
@@ -180,7 +180,7 @@ class Mail(ToPeople):
         if ids:
             mail["In-Reply-To"], mail["References"] = ids[-1], " ".join((ids[0], *ids[1:][-9:]))
         mail.set_content(_body(texts, message.identifier))
-        if message.cap is not None:
+        if message.cap is not None and gate.fresh(message.expires_us, self._clock.wall_us()):
             mail.add_attachment(
                 message.cap, maintype="application", subtype="cap+xml", filename=f"{message.identifier}.xml"
             )
