@@ -152,6 +152,8 @@ class Book:
                 kind = ChangeKind.ESCALATED if level > was else ChangeKind.LOWERED
         elif _own(new) is not _own(old):  # others hear the same from us, and CAP tells more or less in our name
             kind = ChangeKind.ESCALATED if _own(new) > _own(old) else ChangeKind.LOWERED
+        elif end is End.WORSE:  # beyond its permit, and not beyond what others have heard
+            kind = ChangeKind.RELEASED
         self.put(new)
         return Moved(new, _change(new, kind, was, now_us) if kind else None, end)
 
@@ -250,7 +252,7 @@ class Book:
     def _mute(self, old: Alarm, cue: Cue, mute: Mute) -> Moved:
         new = replace(old, state=step(old.state, cue), mute=mute, changed_us=mute.since_us)
         self.put(new)
-        return Moved(new, None)
+        return Moved(new, _lasting(new, ChangeKind.MUTED, mute.since_us, ",".join(mute.people)))
 
     def release(self, old: Alarm, end: End, now_us: int, by: str = "") -> Moved:
         """The mute of the alarm ends."""
@@ -258,7 +260,7 @@ class Book:
         if end is End.TIME and old.mute and old.mute.rule:
             new = replace(new, spent=(*new.spent, old.mute.rule))
         self.put(new)
-        return Moved(new, None, end, by)
+        return Moved(new, _lasting(new, ChangeKind.RELEASED, now_us, by), end, by)
 
     def expire(self, now_us: int) -> list[Moved]:
         """End the mutes whose time is over."""
@@ -340,6 +342,12 @@ def _own(alarm: Alarm) -> Level:
     outside = max((part.reading.level for part in alarm.parts if part.reading.outside), default=Level.NORMAL)
     ours = max((part.reading.level for part in alarm.parts if not part.reading.outside), default=Level.NORMAL)
     return min(shown, ours) if outside > ours else shown
+
+
+def _lasting(alarm: Alarm, kind: ChangeKind, now_us: int, by: str) -> AlarmChange | None:
+    """What others hear of a mute's beginning and end: that of a danger which lasts."""
+    shown = _shown(alarm)
+    return replace(_change(alarm, kind, shown, now_us), by=by) if shown else None
 
 
 def _change(alarm: Alarm, kind: ChangeKind, was: Level, now_us: int) -> AlarmChange:

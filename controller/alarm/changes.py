@@ -24,6 +24,8 @@ class ChangeKind(StrEnum):
     LOWERED = "lowered"
     CLEARED = "cleared"
     ACKNOWLEDGED = "acknowledged"
+    MUTED = "muted"  # its danger lasts
+    RELEASED = "released"  # no longer muted, and its danger lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,12 @@ def _point(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AlarmChange:
-    """An alarm went from `was` to `level`, or was acknowledged. Times are UTC microseconds.
+    """An alarm went from `was` to `level`, was acknowledged, muted or released. Times are UTC microseconds.
 
     `alarm_id` is the canonical id now; `aliases` are the ids it has swallowed. `evidence` names every event behind it,
-    `readings` the newest value of each contributing point. `by` is the person of an acknowledgement. `own` is the Level that
-    rests on points of ours, where it is not `level`: what others said is not said again in our name. `muted`: the alarm's state,
-    where that is a mute; it is told all the same.
+    `readings` the newest value of each contributing point. `by` is the person who acknowledged, muted or released it. `own` is
+    the Level that rests on points of ours, where it is not `level`: what others said is not said again in our name. `muted`: the
+    alarm's state, where that is a mute; it is told all the same.
     """
 
     alarm_id: AlarmId

@@ -5,8 +5,8 @@ that are for messages, and answers when their relays have taken it, by their rea
 receipt. It knows identifiers, so what is said twice closes nothing twice. A program that is not there, or a relay that does not
 pull, is a channel that fails, as every other: the message is kept, tried for ever, and given to the second channel.
 
-Only what asks for a person closes a contact: a raise, a rise, a call that nobody answered, a siren that failed or that nobody
-ordered. The rest has nothing to show here, nor has a test, nor what is muted.
+Only what asks for a person closes a contact: a raise, a rise, the end of a mute, a call that nobody answered, a siren that failed
+or that nobody ordered. The rest has nothing to show here, nor has a test, nor what is muted.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from lanes.keys import Mode
 from . import Answer, Message, TroubleSink
 from .settings import DeskSettings
 
-ASKS: Final = frozenset({"raised", "escalated", "call-stuck", "siren-failed", "siren-unordered"})
+ASKS: Final = frozenset({"raised", "escalated", "released", "call-stuck", "siren-failed", "siren-unordered"})
 NOTHING: Final = "nothing-to-show"
 ASK_EVERY_S: Final = 30.0  # supervision; told after the second silence, since the program may have begun again
 SILENT: Final = "desk-silent"

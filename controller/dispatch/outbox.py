@@ -35,6 +35,7 @@ from .summary import summarise
 APPLICATION: Final = 0x42554F42  # "BUOB"
 MEMORY: Final = Path(":memory:")
 PARCELS_MAX: Final = 10_000  # a channel: F31's storm twice over, and a receiver away for weeks in a normal year
+URGENT: Final = frozenset({ChangeKind.RAISED, ChangeKind.ESCALATED, ChangeKind.CLEARED, ChangeKind.RELEASED})
 CHAIN_MAX: Final = 200  # references in one message: an alarm renewed every 90 minutes for twelve days
 KEEP_US: Final = 7 * 86_400_000_000  # a delivered chain, so that a change told again is known
 RENEW_MAX: Final = 50  # in one commit, so that a new alarm never waits for the renewals of a storm
@@ -209,7 +210,7 @@ class Outbox:
             verdict = gate.publish(author.compose(ours, place, own_words), author.signer, now_us)
             cap, wrong = verdict.data, [str(fault) for fault in verdict.faults]
         summary = summarise(author, change, place, words, cap=cap is not None)
-        urgent = not renewed and change.kind in (ChangeKind.RAISED, ChangeKind.ESCALATED, ChangeKind.CLEARED)
+        urgent = not renewed and change.kind in URGENT
         self._put(author, place, alarm, str(kind) if cap is not None else "", cap, summary, urgent=urgent)
         return [f"{identifier}: {fault}" for fault in wrong]
 

@@ -50,6 +50,7 @@ def short(document: dict[str, Any], language: Language) -> str:
     head += texts.text(language, f"short.{Level(level).name.lower()}")
     more = int(document.get("count") or 1) - 1
     tail = f": {texts.text(language, f'short.{hazard}')} {at}, {texts.text(language, f'short.{kind}')}"
+    tail += f" ({texts.text(language, 'short.muted')})" if document.get("muted") and kind != "muted" else ""
     tail += f" {texts.text(language, 'short.more', count=more)}" if more else ""
     head, tail, zone = (each.translate(_PLAIN) for each in (head, tail, zone))
     while zone and not fits(f"{head} {zone}{tail}"):

@@ -83,6 +83,8 @@ class Wording:
         event = hazard if answered else texts.text(language, f"event.{what}")
         kind = "answered" if answered else change.kind
         headline = texts.text(language, f"headline.{kind}", zone=name, event=event, hazard=hazard)
+        if change.muted:  # who reads no further must not send anybody for it
+            headline = f"[{texts.text(language, f'state.{change.muted}')}] {headline}"
         status = status_of(change.mode, self.plan.root)
         if status != "Actual":
             headline = f"{texts.text(language, f'mode.{status.lower()}')}: {headline}"

@@ -66,6 +66,9 @@ def one(told: object, how: Dc09Settings = WHOLE, root: str = "GALATI") -> Form:
         (change(level=Level.DANGER, **FIRE), "NFA000", "1110 00 000"),
         (change(level=Level.ATTENTION, **FIRE), "NFS000", "1110 00 000"),
         (change(ChangeKind.CLEARED, Level.NORMAL, Level.DANGER, **FIRE), "NFR000", "3110 00 000"),
+        (change(muted="shelved"), "Ori7/WA007", "6154 07 007"),
+        (change(ChangeKind.MUTED, Level.DANGER, Level.DANGER, muted="shelved"), "Ori7/WA007", "6154 07 007"),
+        (change(ChangeKind.RELEASED, Level.DANGER, Level.DANGER), "Nri7/WA007", "1154 07 007"),
         (stuck(), "Nri7/WA007", "1154 07 007"),
         (stuck(Level.ATTENTION), "Nri7/WS007", "1154 07 007"),
         (stuck(over=True), "Ori7/WA007", "6154 07 007"),
@@ -78,6 +81,14 @@ def one(told: object, how: Dc09Settings = WHOLE, root: str = "GALATI") -> Form:
 def test_each_change_has_its_code(told: object, sia: str, cid: str) -> None:
     assert one(told).data.decode() == f"#1234|{sia}"
     assert one(told, CID).data.decode() == f"#1234|{cid}"
+
+
+@pytest.mark.parametrize("muted", ["shelved", "suppressed", "out-of-service"])
+def test_what_is_muted_says_so_before_anything_else(muted: str) -> None:
+    (message,) = messages(change(muted=muted))
+    text = read(message, WHOLE).text
+    assert text.startswith({"shelved": "[shelved]", "suppressed": "[suppressed", "out-of-service": "[out of"}[muted])
+    assert not read(messages(change())[0], WHOLE).text.startswith("[")
 
 
 def test_all_codes_are_in_the_standards_lists() -> None:

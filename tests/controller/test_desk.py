@@ -129,6 +129,7 @@ async def test_a_danger_closes_every_contact_and_the_answer_says_so(tmp_path: Pa
     [
         (change(), True),
         (change(ChangeKind.ESCALATED, Level.DANGER, Level.ALARM), True),
+        (change(ChangeKind.RELEASED, Level.DANGER, Level.DANGER), True),
         (change(mode=Mode.EXERCISE), True),
         (replace(CALL, kind=CallKind.STUCK, person="", channel=""), True),
         (change(mode=Mode.TEST), False),

@@ -26,7 +26,7 @@ from lanes.settings import Settings, parse
 from lanes.store import ThreadRunner
 from tests.controller.test_escalating import DUTY
 from tests.kit.capkeys import signer
-from tests.kit.clock import START_WALL_US
+from tests.kit.clock import START_WALL_US, ManualClock
 from tests.kit.control_room import until
 from tests.kit.mailserver import LOGIN, PASSWORD, MailServer, Mood, certificates, mail_server
 from tests.kit.telling import change, plan
@@ -64,7 +64,7 @@ def messages(*changes: Tellable) -> list[Message]:
     return found
 
 
-def mail(server: MailServer, folder: Path, **more: object) -> Mail:
+def mail(server: MailServer, folder: Path, *, clock: ManualClock | None = None, **more: object) -> Mail:
     secret = folder / "password"
     secret.write_text(PASSWORD + "\n")
     secret.chmod(0o600)
@@ -83,7 +83,7 @@ def mail(server: MailServer, folder: Path, **more: object) -> Mail:
         values |= {"ca": folder / "ca.pem", "security": server.secure}
     else:
         values |= {"security": "none"}
-    return Mail(MailSettings.model_validate({**values, **more}), PEOPLE, SystemClock())
+    return Mail(MailSettings.model_validate({**values, **more}), PEOPLE, clock or ManualClock())
 
 
 @pytest.mark.parametrize("secure", ["starttls", "tls", "none"])
@@ -112,6 +112,31 @@ async def test_a_reader_sees_what_happened_with_the_cap_attached(tmp_path: Path,
     assert [(each.get_content_type(), each.get_payload(decode=True)) for each in cap] == [
         ("application/cap+xml", message.cap)
     ]
+
+
+async def test_a_mail_that_comes_late_says_what_was_and_publishes_no_expired_cap(
+    server: MailServer, tmp_path: Path
+) -> None:
+    [message] = messages(change())
+    clock = ManualClock()
+    channel = mail(server, tmp_path, clock=clock)
+    clock.advance((message.expires_us - clock.wall_us()) / 1e6 - 1)
+    assert (await channel.deliver(message)).taken
+    clock.advance(1)
+    assert (await channel.deliver(message)).taken
+    await channel.close()
+    fresh, late = (got.message for got in server.got)
+    assert len(list(fresh.iter_attachments())) == 1
+    assert list(late.iter_attachments()) == []
+    assert late["Subject"].startswith("Cheiul vechi: Cota de pericol")
+
+
+async def test_the_subject_of_a_muted_alarm_says_so(server: MailServer, tmp_path: Path) -> None:
+    channel = mail(server, tmp_path)
+    [message] = messages(change(muted="out-of-service"))
+    assert (await channel.deliver(message)).taken
+    await channel.close()
+    assert server.got[0].message["Subject"].startswith("[scoasă din serviciu] Cheiul vechi")
 
 
 async def test_an_alarms_mails_stand_together(server: MailServer, tmp_path: Path) -> None:

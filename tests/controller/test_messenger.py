@@ -138,6 +138,14 @@ def test_each_change_in_each_language_is_one_sms_with_all_that_counts(language: 
     assert name in text
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_muted_says_so(language: Language) -> None:
+    [message] = messages(change(muted="out-of-service"))
+    text = short(json.loads(message.summary), language)
+    assert fits(text)
+    assert {"ro": "(oprita)", "en": "(muted)", "ru": "(откл.)", "uk": "(вимк.)"}[language] in text
+
+
 @given(
     st.text(max_size=120),
     st.sampled_from(LANGUAGES),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.alarm.changes import AlarmChange
 from controller.alarm.life import State
 from controller.alarm.mutes import End
 from controller.alarm.record import Alarm
@@ -340,6 +341,41 @@ def test_no_mute_stands_in_for_a_reset(control: ControlRoom) -> None:
     control.act(UnshelveAlarm(alarm.id), "ana")
     assert state(control, FIRE) is State.LATCHED_UNACKNOWLEDGED
     assert next(iter(control.room.mutes)).by == "ana"
+
+
+def told(control: ControlRoom) -> list[tuple[str, str, str]]:
+    """What others are told of the alarms: kind, the mute, who."""
+    return [
+        (str(each.kind), each.muted, each.by) for each in control.room.untold.values() if isinstance(each, AlarmChange)
+    ]
+
+
+def test_others_hear_of_a_mute_and_of_its_end_while_the_danger_lasts(control: ControlRoom) -> None:
+    _, two = nodes(control)
+    control.hear(two, two.level("smoke", Level.NORMAL, Level.ALARM, 3.5))
+    alarm = alarm_at(control, FIRE)
+    act = ShelveAlarm(alarm.id, control.clock.wall_us() + HOUR_US, "welding")
+    control.act(act, "ana")
+    control.act(act, "ion")
+    control.act(UnshelveAlarm(alarm.id), "ana")
+    assert told(control) == [("raised", "", ""), ("muted", "shelved", "ana,ion"), ("released", "", "ana")]
+    control.hear(two, two.level("smoke", Level.ALARM, Level.NORMAL, 0.1))
+    control.act(act, "ana")
+    control.act(act, "ion")
+    control.act(UnshelveAlarm(alarm.id), "ana")
+    assert [kind for kind, _, _ in told(control)[3:]] == ["cleared"], "what is over is told as over, and no more"
+
+
+def test_a_danger_that_outgrows_its_permit_is_told_also_where_others_have_heard_of_worse(control: ControlRoom) -> None:
+    one, _ = nodes(control)
+    control.hear(one, one.level("gauge", Level.NORMAL, Level.DANGER, 4.1))
+    control.hear(one, one.level("gauge", Level.DANGER, Level.ATTENTION, 2.1))
+    act = RemoveAlarm("ungheni", Hazard.FLOOD, control.clock.wall_us() + HOUR_US, Level.ALARM, "W-1", "works")
+    control.act(act, "ana")
+    control.act(act, "ion")
+    control.hear(one, one.level("gauge", Level.ATTENTION, Level.DANGER, 4.1))
+    assert state(control) is State.UNACKNOWLEDGED
+    assert [kind for kind, _, _ in told(control)] == ["raised", "muted", "released"]
 
 
 def test_stopping_acknowledges_nothing(control: ControlRoom) -> None:

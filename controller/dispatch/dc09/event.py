@@ -42,7 +42,7 @@ class Code:
 
 TEST: Final = Code("N", "RX", 1, "601")
 STATUS: Final = Code("N", "YY", 1, "605")  # what has neither hazard nor siren
-FRESH: Final = frozenset({"raised", "escalated", "call-stuck"})  # an operator must act on it
+FRESH: Final = frozenset({"raised", "escalated", "released", "call-stuck"})  # an operator must act on it
 LETTER: Final = {"flood": "W", "fire": "F"}  # SIA's first, and xdata T
 FIRE_CID: Final = "110"
 SIREN: Final = {
@@ -148,7 +148,8 @@ def _alarm(alarm: dict[str, Any], facts: dict[str, Any], settings: Dc09Settings)
     level, was = Level(alarm["level"]), Level(alarm.get("was", 0))
     if level is Level.NORMAL:
         return Code("N" if facts["kind"] == "cleared" else "O", letter + "R", 3, cid)
-    fresh = facts["kind"] in FRESH and not facts.get("renewed") and not alarm.get("over")
+    quiet = facts.get("renewed") or facts.get("muted") or alarm.get("over")
+    fresh = facts["kind"] in FRESH and not quiet
     highest = max(level, was) if facts["kind"] == "lowered" else level
     return Code("N" if fresh else "O", letter + ("A" if highest > Level.ATTENTION else "S"), 1 if fresh else 6, cid)
 
