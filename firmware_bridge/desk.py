@@ -107,6 +107,7 @@ class Lamps:
         self._stuck = False
         self._beat = False
         self._until_ns = [0] * len(config.lamps)  # of those that show messages
+        self._held = [False] * len(config.lamps)  # whether the last message closed it
         self._known: dict[str, list[str]] = {}  # identifier → the points that it closed
         self._one = asyncio.Lock()  # a look never opens what a message closes at the same moment
         self.lit: tuple[bool, ...] = ()
@@ -168,20 +169,21 @@ class Lamps:
             if identifier in self._known:
                 return {"closed": self._known[identifier], "repeated": True}
             chosen = [at for at, lamp in enumerate(self._lamps) if _is_for(lamp, level)]
-            now_ns = self._clock.monotonic_ns()
-            for at in chosen:
-                self._until_ns[at] = now_ns + round(self._lamps[at].hold_s * NS_PER_S)
-            failed = [
-                self._lamps[at].point
-                for at in chosen
-                if not (await self._set(self._lamps[at], True) and await self._proven(self._lamps[at]))
-            ]
+            failed = [self._lamps[at].point for at in chosen if not await self._close(at)]
             if failed:
                 raise ControlError("relay", f"not closed: {', '.join(failed)}")
             self._known[identifier] = [self._lamps[at].point for at in chosen]
             while len(self._known) > KNOWN_MAX:
                 del self._known[next(iter(self._known))]
             return {"closed": self._known[identifier], "repeated": False}
+
+    async def _close(self, at: int) -> bool:
+        """For `hold_s` from now on. One that is closed is only held for longer: of a storm the board hears the first message."""
+        lamp, now_ns = self._lamps[at], self._clock.monotonic_ns()
+        held = self._held[at] and now_ns < self._until_ns[at] and lamp.point not in self.broken
+        self._until_ns[at] = now_ns + round(lamp.hold_s * NS_PER_S)
+        self._held[at] = held or (await self._set(lamp, True) and await self._proven(lamp))
+        return self._held[at]
 
     async def _status(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"broken": list(self.broken)}

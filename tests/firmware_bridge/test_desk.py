@@ -232,6 +232,30 @@ async def test_a_message_holds_its_contact_and_a_look_does_not_open_it(tmp_path:
     await desk._bridge.close()
 
 
+async def test_of_a_storm_the_board_hears_the_first_until_it_must_be_told_again(tmp_path: Path) -> None:
+    clock = ManualClock()
+    desk = lamps(tmp_path, clock, CONTACT)
+    device, written = desk._bridge.devices["relays"], []
+    write = device.write
+
+    async def noting(point: str, value: float, **more: Any) -> Any:
+        written.append(point)
+        return await write(point, value, **more)
+
+    device.write = noting  # type: ignore[method-assign]
+    await desk._bridge.open()
+    for number in range(50):
+        assert (await desk.tell({"identifier": f"a{number}", "level": 2}))["closed"] == ["buzzer"]
+        clock.advance(0.1)
+    assert written == ["buzzer"], "held for longer, from the first to the last"
+    desk.broken = ("buzzer",)
+    await desk.tell({"identifier": "b", "level": 2})
+    clock.advance(4)
+    await desk.tell({"identifier": "c", "level": 2})
+    assert written == ["buzzer"] * 3
+    await desk._bridge.close()
+
+
 @pytest.mark.parametrize(
     "args",
     [{}, {"identifier": ""}, {"identifier": "x" * 300, "level": 1}, {"identifier": "a", "level": 9}, {"identifier": 1}],
