@@ -18,6 +18,7 @@ from lanes.store import ThreadRunner
 
 from . import app, config
 
+INFLIGHT: Final = 100  # publishes under way at once, beside a broker on a fast network: a storm's acks are thousands
 SWITCH_S: Final = 0.0005  # how long a thread that writes CAP may hold up an ack: each of our sends lets it in
 
 
@@ -59,7 +60,7 @@ async def _run(ready: config.Ready) -> None:
         await app.run(
             ready,
             clock=KernelClock(),
-            connector=MqttConnector(ready.local.config.broker),
+            connector=MqttConnector(ready.local.config.broker, INFLIGHT),
             runner=runners["journal"],
             entropy=os.urandom,
             stop=stop,

@@ -235,7 +235,7 @@ class _Controller:
                 closed=lambda row: self._journal.append(Record.INPUT, row),
                 trouble=self._room.trouble,
             )
-        self._teller = Teller(self._room, self._tell)
+        self._teller = Teller(self._room, self._tell, lambda: self._lane.crowded)
         self._retelling = Retelling(
             self._room,
             self._dispatcher,

@@ -83,7 +83,7 @@ class Deciding:
         for key in over:
             del self._veto_ns[key]
             room.journal.mark()  # even if nothing is ordered: from now on the time has run out
-        for alarm in list(room.book):
+        for alarm in list(room.book) if over else ():
             place = (alarm.id.zone, alarm.id.hazard, alarm.mode)
             decision = room.decided.get(place)
             if decision is None or (decision.incident, decision.level) not in over:

@@ -16,7 +16,7 @@ from lanes.keys import Mode
 from lanes.orders import Action
 from lanes.plan import Plan, Siren
 from lanes.reports import SirenTrouble
-from lanes.sounding import FallBack
+from lanes.sounding import ANSWER_MIN_S, FallBack
 
 from .activation import Activation, Errand, Fall, Result
 from .alarm.record import Alarm
@@ -72,8 +72,11 @@ class Falling:
 
     def tick(self, now_ns: int) -> None:
         """Answers that are late, and retries that are due."""
+        waited_ns = now_ns - round(ANSWER_MIN_S * NS_PER_S)
         for activation, errand in list(self._room.fold.activations.pending()):
-            if errand.unanswered and errand.order.action is Action.START and errand.siren not in activation.falls:
+            if errand.sent_ns > waited_ns or not errand.unanswered:
+                continue
+            if errand.order.action is Action.START and errand.siren not in activation.falls:
                 late_ns = round(settings_of(self._room.plan, activation).answer_s * NS_PER_S)
                 if now_ns - errand.sent_ns >= late_ns:
                     self._failed(activation, errand, Failure.LATE, "no-answer")

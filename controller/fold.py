@@ -129,8 +129,8 @@ class Fold:
         return Folded(word, late=False)
 
     def _siren_said(self, node: Node, receipt: ReceiptData, now_us: int) -> None:
-        for view in self.registry.sirens.values():
-            if view.node == node.id and view.id == (receipt.siren or view.id):
+        for view in self.registry.sirens_at(node.id):
+            if view.id == (receipt.siren or view.id):
                 view.heard_us = now_us
                 if receipt.stage not in ANSWERS:
                     view.stage = receipt.stage
@@ -158,7 +158,7 @@ class Fold:
         counted = self._plans.get(state.plan)  # its rows count in the order of its plan
         if counted is None:
             return []
-        self.registry.siren_rows(node.id, state.sirens, now_us, tuple(siren.id for siren in counted.sirens))
+        self.registry.siren_rows(node.id, state.sirens, now_us, counted.siren_ids)
         return [
             folded
             for row, point in self._rows(node, state, counted.judged_ids)

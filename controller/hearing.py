@@ -223,9 +223,8 @@ class Hearing:
         known = node.boot == envelope.boot and node.stated
         words = room.fold.state(node, envelope, state, opened.data, mode=mode, now_us=now_us, now_ns=now_ns)
         node.hear(envelope.boot, state.monotonic_ns, now_ns)
-        for view in room.fold.registry.sirens.values():
-            if view.node == node.id:
-                self._ordering.stated(view)
+        for view in room.fold.registry.sirens_at(node.id):
+            self._ordering.stated(view)
         self._flags(node, state.plan, envelope.issued_us, now_us)
         for folded in words:
             self._danger(folded, raising=False)

@@ -6,6 +6,10 @@ broker's window and hold back other nodes' reports.
 
 One node that floods is held to its own ration before anything of its message is decoded (F22, turnstile.py): what it sends beyond
 waits for its turn or is turned away, PUBACKed at once, and comes again by itself, since no ack went out.
+
+A region that raises alarms all at once (F31) is read before it is opened, so that the reports that may sound sirens are opened
+first (precedence.py). What waits for that is PUBACKed at once too: else the broker would keep back, behind its window, the very
+reports that should overtake. Orders go by a place of their own, past the acks.
 """
 
 import asyncio
@@ -20,6 +24,7 @@ from lanes.link import Connector, Link, LinkDown, Message
 from lanes.orders import Ack, Beat
 
 from .hearing import Heard, Hearing, Owed
+from .precedence import Precedence, Waiting
 from .refusals import Refusals
 from .room import Outgoing, Room
 from .spread import Spread
@@ -31,8 +36,14 @@ BEAT_S: Final = 3.0  # design §2.4: a node is cut off after 10 s without a sign
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MAX_S: Final = 10.0  # nodes are cut off meanwhile
 STEADY_S: Final = 10.0
-YIELD_EVERY: Final = 32  # messages handled before others get the loop: some 10 ms
-SENDING_MAX: Final = 256  # publishes under way at once
+READ_EVERY: Final = 64  # messages read before others get the loop: some 2 ms
+OPEN_EVERY: Final = 4  # messages opened before others get the loop: some 3 ms
+AT_ONCE: Final = 8  # so many may wait with their PUBACK held back; a broker's window is 20 and more
+HELD_MAX: Final = 8_192  # waiting with a PUBACK, 5 MB; beyond it the broker's window holds the senders back
+WAITING_MAX: Final = 16_384  # waiting in all, 10 MB: only QoS 0 comes so far; the rest is turned away
+CROWDED: Final = 64  # so many wait: what can wait longer gives way (teller.py)
+SENDING_MAX: Final = 256  # orders under way at once
+ACKING: Final = 64  # acks under way at once: of the link's places (__main__.py) an order finds one free
 TURN_S: Final = 0.005  # between looks whether a turn has come: the clock of the loop is not finer
 STRANGERS: Final = ""  # the ration that all unknown nodes share
 
@@ -60,7 +71,11 @@ class Lane:
         self._wake = asyncio.Event()
         self._turnstile: Turnstile[Message] = Turnstile(REPORTS, self._quarantined)
         self._turn = asyncio.Event()  # somebody waits for a turn
+        self._precedence = Precedence(room.plan)
+        self._came = asyncio.Event()  # something waits to be opened
         self._unacked: list[Message] = []  # reports whose PUBACK waits for the commit
+        self._acks: dict[Owed, Ack] = {}  # durable, to be sent
+        self._ackable = asyncio.Event()
         self._sending = asyncio.Semaphore(SENDING_MAX)
         self.connected = False
         self.counts = {"connects": 0, "reports": 0, "acks": 0, "orders": 0, "beats": 0, "pieces": 0, "dropped": 0}
@@ -68,6 +83,11 @@ class Lane:
     def wake(self) -> None:
         """Something may wait to go out."""
         self._wake.set()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more reports wait than are opened in a moment."""
+        return len(self._precedence) >= CROWDED
 
     async def run(self) -> None:
         failures = 0
@@ -86,6 +106,7 @@ class Lane:
             self.connected = False
             self._unacked.clear()
             self._turnstile.clear()
+            self._precedence.clear()
             self._room.trouble("broker-lost", "alarm", True)
             failures = 0 if self._room.clock.monotonic_ns() - began_ns > STEADY_S * NS_PER_S else failures + 1
             if failures < 2:
@@ -105,8 +126,11 @@ class Lane:
             self._spread.reconnected()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._receive(link), name="lane.receive")
+                group.create_task(self._open_all(link), name="lane.open")
                 group.create_task(self._in_turn(), name="lane.turns")
                 group.create_task(self._send(link, group), name="lane.send")
+                for _ in range(ACKING):
+                    group.create_task(self._send_acks(link), name="lane.ack")
                 group.create_task(self._beat(link), name="lane.beat")
                 group.create_task(self._spread_plan(link), name="lane.plan")
 
@@ -115,29 +139,53 @@ class Lane:
     async def _receive(self, link: Link) -> None:
         count = 0
         async for message in link.messages():
-            if self._take(message):
-                self._unacked.append(message)
-                self._wake.set()
-            else:
+            if not self._take(link, message):
                 link.ack(message)
             count += 1
-            if count % YIELD_EVERY == 0:
+            if count % READ_EVERY == 0:
                 await asyncio.sleep(0)
 
-    def _take(self, message: Message) -> bool:
-        """Whether the message is now in the journal, so that its PUBACK must wait for the commit."""
+    def _take(self, link: Link, message: Message) -> bool:
+        """Whether the message waits to be opened; its PUBACK is then seen to."""
         try:
-            topic = topics.parse_alarm(message.topic)
+            node = topics.parse_alarm(message.topic).node
         except WireError:
             self._refusals.count("topic", message.topic)
             return False
-        name = topic.node if topic.node in self._room.fold.registry.nodes else STRANGERS
+        name = node if node in self._room.fold.registry.nodes else STRANGERS
         entry = self._turnstile.enter(name, message, self._room.clock.monotonic_ns())
         if entry is Entry.LATER:
             self._turn.set()
-        elif entry is Entry.TURNED_AWAY:
+        full = len(self._precedence) >= WAITING_MAX
+        if entry is Entry.TURNED_AWAY or (full and entry is Entry.NOW):
             self.counts["dropped"] += 1
-        return entry is Entry.NOW and self._open(message, topic.node)
+        if full or entry is not Entry.NOW:
+            return False
+        self._precedence.replan(self._room.plan)
+        acked = AT_ONCE <= len(self._precedence) < HELD_MAX
+        if not self._precedence.put(Waiting(node, message, acked)):
+            return False
+        if acked:
+            link.ack(message)
+        self._came.set()
+        return True
+
+    async def _open_all(self, link: Link) -> None:
+        """What waits, a few at a time: reading, orders and acks have the loop in between."""
+        while True:
+            await self._came.wait()
+            for _ in range(OPEN_EVERY):
+                each = self._precedence.next()
+                if each is None:
+                    self._came.clear()
+                    break
+                taken = self._open(each.message, each.node)
+                if taken and not each.acked:
+                    self._unacked.append(each.message)  # until it is in the journal, and that on disk
+                    self._wake.set()
+                elif not each.acked:
+                    link.ack(each.message)
+            await asyncio.sleep(0)
 
     async def _in_turn(self) -> None:
         """What had to wait, one message of each node after another, with room for everything else in between."""
@@ -187,17 +235,24 @@ class Lane:
             self._wake.clear()
             reports, self._unacked = self._unacked, []
             owed, self._hearing.owed = self._hearing.owed, {}
-            acks = [
-                (each.node, self._ack_of(each)) for each in owed
-            ]  # before the wait: they say what will be durable then
+            acks = {each: self._ack_of(each) for each in owed}  # before the wait: they say what will be durable then
             orders = [room.outgoing.popleft() for _ in range(len(room.outgoing))]
             await room.journal.durable()
             for message in reports:
                 link.ack(message)
             for outgoing in orders:  # a siren does not wait for anyone's ack
                 await self._start(group, self._order(link, outgoing))
-            for node, ack in acks:
-                await self._start(group, self._ack(link, node, ack))
+            if acks:
+                self._acks |= acks  # of one ledger the later says more
+                self._ackable.set()
+
+    async def _send_acks(self, link: Link) -> None:
+        while True:
+            await self._ackable.wait()
+            while self._acks:
+                owed = next(iter(self._acks))
+                await self._ack(link, owed.node, self._acks.pop(owed))
+            self._ackable.clear()
 
     async def _spread_plan(self, link: Link) -> None:
         """Pieces of the plan, one publish at a time: orders, acks and beats have all other places."""

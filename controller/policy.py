@@ -105,9 +105,7 @@ def decide(alarm: Alarm, plan: Plan, *, proven: Callable[[Policy], bool], others
 
 def sirens_of(plan: Plan, zones: tuple[str, ...], pattern: Pattern) -> tuple[Siren, ...]:
     """The zones' sirens that can sound the pattern, in their own family's timing."""
-    return tuple(
-        siren for siren in plan.sirens if set(zones) & set(siren.zones) and plan.timing(pattern.id, siren.family)
-    )
+    return tuple(siren for siren in plan.sirens_in(zones) if plan.timing(pattern.id, siren.family))
 
 
 def asked_of_people(plan: Plan, zones: tuple[str, ...], pattern: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ waited somewhere shows its age. No wall clock takes part. Before a boot has show
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence as Listed
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -125,6 +126,13 @@ class Registry:
             else SirenView(siren.id, siren.node)
             for siren in plan.sirens
         }
+        self._at: dict[str, list[SirenView]] = {}
+        for view in self.sirens.values():
+            self._at.setdefault(view.node, []).append(view)
+
+    def sirens_at(self, node: str) -> Listed[SirenView]:
+        """The sirens that this node drives."""
+        return self._at.get(node, ())
 
     def siren_rows(self, node: str, rows: Iterable[SirenState], now_us: int, ids: tuple[str, ...]) -> None:
         """What a state report says of the node's sirens, counted in `ids`; rows that are not this node's are passed over."""

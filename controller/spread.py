@@ -143,7 +143,9 @@ class Spread:
             del self._active[name]
         if len(self._active) >= ACTIVE_MAX:
             return
-        waiting = [node for node in nodes.values() if node.id not in self._active and self._needs(node, now_ns)]
+        ours = self._room.signed.digest
+        others = [node for node in nodes.values() if node.plan != ours]  # of a large fleet hardly one
+        waiting = [node for node in others if node.id not in self._active and self._needs(node, now_ns)]
         ready = [node for node in waiting if self._rest_ns.get(node.id, 0) <= now_ns]
         ready.sort(
             key=lambda node: (self._rest_ns.get(node.id, 0), node.id)

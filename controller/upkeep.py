@@ -29,6 +29,7 @@ SIREN_SILENT_NS: Final = 20 * NS_PER_S  # reliability.md I5
 SENSOR_SILENT_NS: Final = 90 * NS_PER_S
 HEAD_NS: Final = 60 * NS_PER_S
 HEAD_ROWS: Final = 1_000
+SNAPSHOT_LATE_ROWS: Final = 10_000  # while reports crowd in: a snapshot of 5,000 nodes holds them up for 0.2 s
 KEEP_TROUBLE_US: Final = 24 * 3_600_000_000
 PASSING: Final = frozenset(
     {
@@ -88,6 +89,7 @@ class Upkeep:
             self._keep,
         )
         self._deciding = deciding
+        self._lane = lane
         now_ns = room.clock.monotonic_ns()
         self._began_ns = self._slow_ns = self._head_ns = now_ns
         self._head_seq = room.journal.seq
@@ -128,12 +130,13 @@ class Upkeep:
         """No evidence is not good news: a node that says nothing is Trouble."""
         room = self._room
         with_siren = {view.node for view in room.fold.registry.sirens.values()}
+        standing = {each.subject for each in room.troubles if each.code in ("node-silent", "node-never-seen")}
         for node in room.fold.registry.nodes.values():
             heard_ns = self._began_ns if node.heard_ns is None else node.heard_ns
             limit_ns = SIREN_SILENT_NS if node.id in with_siren else SENSOR_SILENT_NS
             if not node.heard_us:
                 room.trouble("node-never-seen", node.id, now_ns - self._began_ns > NEVER_SEEN_NS)
-            else:
+            elif now_ns - heard_ns > limit_ns or node.id in standing:  # most have nothing to say
                 room.trouble("node-never-seen", node.id, False)
                 room.trouble("node-silent", node.id, now_ns - heard_ns > limit_ns)
 
@@ -149,4 +152,5 @@ class Upkeep:
         if rows > 1 and (rows >= HEAD_ROWS or now_ns - self._head_ns >= HEAD_NS):
             journal.sign_head()
             self._head_seq, self._head_ns = journal.seq, now_ns
-        self._room.maybe_snapshot()
+        if not self._lane.crowded or journal.seq - self._room.snapshot_seq >= SNAPSHOT_LATE_ROWS:
+            self._room.maybe_snapshot()

@@ -114,9 +114,7 @@ class Watchdog:
                 self._said(transition)
         if now_ns - self._looked_ns >= LOOK_NS:
             self._looked_ns = now_ns
-            for index in range(len(self._own)):
-                if not self._own[index]:
-                    self._compare(index, now_ns)
+            self._look(now_ns)
             if now_ns - self._began_ns >= SETTLE_NS:
                 self._settle()
 
@@ -140,6 +138,13 @@ class Watchdog:
         judged, value, trouble = self.room.plan.judged_ids[index], self.panel.value(index), self.panel.trouble(index)
         numbers = [int(cause), int(was), int(level), value, int(reason), int(trouble)]
         conclude(self.room, self.deciding, [judged, *numbers, not watched])
+
+    def _look(self, now_ns: int) -> None:
+        """Compare where our verdict is not the node's word, or was not; of a large fleet hardly anywhere."""
+        ids, ours, theirs = self.room.plan.judged_ids, self.panel.level, self.room.fold.points.level
+        for index, own in enumerate(self._own):
+            if not own and (index in self._differs or ours(index) is not theirs(ids[index])):
+                self._compare(index, now_ns)
 
     def _compare(self, index: int, now_ns: int) -> None:
         """Our verdict against the node's word."""

@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import logging
 import math
+import select
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import aiomqtt
+from paho.mqtt.exception import MQTTException
 from pydantic import Field
 
 from cython_ext import BuciumError, ConfigError
@@ -26,9 +29,13 @@ from .keys import secret_bytes
 from .settings import Settings
 
 QUEUE_MAX: Final = 4096  # messages received and not yet handled; beyond it TCP holds the sender back, or QoS 0 is shed
+TAKE_MAX: Final = 64  # messages taken from that queue before others get the loop
+READ_MAX: Final = 64  # packets read from the socket before others get the loop: some 5 ms
 INFLIGHT_MAX: Final = 20  # concurrent QoS 1 publishes: more starve the loop (aiomqtt#365)
 # Else TCP packs an alarm together with what follows it, and at 9.6 kbit/s it arrives a second later, with the last of that.
 NO_DELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+GARBLED: Final = (OSError, ValueError, LookupError, struct.error, MQTTException)  # what the library says of bad packets
 
 T = TypeVar("T")
 
@@ -108,8 +115,10 @@ class BrokerSettings(Settings):
 class MqttConnector:
     """Links over the network."""
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(self, settings: BrokerSettings, inflight: int = INFLIGHT_MAX) -> None:
+        """`inflight`: QoS 1 publishes under way at once; many need a fast network."""
         self._settings = settings
+        self._inflight = inflight
         self._tls = _tls(settings)
         password = settings.password_file
         self._password = secret_bytes(password).decode().strip() if password else None
@@ -131,17 +140,18 @@ class MqttConnector:
             keepalive=settings.keepalive_s,
             timeout=math.inf,  # `_within` is the limit
             max_queued_incoming_messages=QUEUE_MAX,
-            max_inflight_messages=INFLIGHT_MAX,
+            max_inflight_messages=self._inflight,
             socket_options=[NO_DELAY],
         )
         client._client.manual_ack_set(True)
         _heed_early_end(client)
+        _read_bursts(client)
         try:
             await _within(settings.timeout_s, client.__aenter__())
         except (aiomqtt.MqttError, OSError) as error:
             raise LinkDown(f"no connection to {settings.host}:{settings.port}: {error}") from None
         try:
-            yield MqttLink(client, settings.timeout_s)
+            yield MqttLink(client, settings.timeout_s, self._inflight)
         finally:
             with contextlib.suppress(aiomqtt.MqttError, OSError):
                 await _within(settings.timeout_s, client.__aexit__(None, None, None))
@@ -150,10 +160,10 @@ class MqttConnector:
 class MqttLink:
     """One aiomqtt client, as our port."""
 
-    def __init__(self, client: aiomqtt.Client, timeout_s: float) -> None:
+    def __init__(self, client: aiomqtt.Client, timeout_s: float, inflight: int = INFLIGHT_MAX) -> None:
         self._client = client
         self._timeout_s = timeout_s
-        self._slots = asyncio.Semaphore(INFLIGHT_MAX)
+        self._slots = asyncio.Semaphore(inflight)
 
     async def subscribe(self, *filters: tuple[str, int]) -> None:
         try:
@@ -179,13 +189,18 @@ class MqttLink:
             raise LinkDown(f"no answer: {error}") from None
 
     async def messages(self) -> AsyncIterator[Message]:
+        queue, waits = self._client._queue, self._client.messages
+        taken = 0
         try:
-            async for message in self._client.messages:
+            while True:
+                if queue.empty() or taken >= TAKE_MAX:  # waiting makes two tasks and takes three turns of the loop
+                    message, taken = await anext(waits), 0
+                else:
+                    message, taken = queue.get_nowait(), taken + 1
                 payload = message.payload if isinstance(message.payload, bytes) else b""
                 yield Message(message.topic.value, payload, message.qos, message.retain, message.mid)
         except aiomqtt.MqttError as error:
             raise LinkDown(f"connection lost: {error}") from None
-        raise LinkDown("connection ended")
 
     def ack(self, message: Message) -> None:
         if message.qos:
@@ -219,6 +234,42 @@ def _heed_early_end(client: aiomqtt.Client) -> None:
         loop.call_soon_threadsafe(refused)
 
     client._client.on_disconnect = ended
+
+
+def _read_bursts(client: aiomqtt.Client) -> None:
+    """Read what the socket has, up to READ_MAX packets; the library reads one in each turn of the loop, however busy that is.
+
+    Not while the queue is half full: what does not fit into it is lost, so the loop is given to those who empty it.
+    """
+    loop, paho, opened = asyncio.get_running_loop(), client._client, client._client.on_socket_open
+    assert opened is not None
+
+    def read() -> None:
+        try:
+            for _ in range(READ_MAX):
+                paho.loop_read()
+                if client._queue.qsize() > QUEUE_MAX // 2 or not _readable(paho.socket()):
+                    break
+        except GARBLED as error:
+            if not client._disconnected.done():
+                client._disconnected.set_exception(error)
+
+    def on_open(*rest: Any) -> None:
+        opened(*rest)
+        loop.call_soon_threadsafe(loop.add_reader, rest[2].fileno(), read)  # in the place of the library's own
+
+    client._client.on_socket_open = on_open
+
+
+def _readable(sock: Any) -> bool:
+    """Whether another read finds something at once."""
+    if sock is None:
+        return False
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _tls(settings: BrokerSettings) -> ssl.SSLContext | None:

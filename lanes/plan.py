@@ -329,6 +329,25 @@ class Plan(Settings):
     def siren(self, siren_id: str) -> Siren | None:
         return self._sirens.get(siren_id)
 
+    def sirens_in(self, zones: tuple[str, ...]) -> tuple[Siren, ...]:
+        """The sirens that warn any of these zones, in the plan's order."""
+        if len(zones) == 1:
+            return self._warning.get(zones[0], ())
+        return tuple(siren for siren in self.sirens if not set(zones).isdisjoint(siren.zones))
+
+    @cached_property
+    def _warning(self) -> dict[str, tuple[Siren, ...]]:
+        found: dict[str, list[Siren]] = {}
+        for siren in self.sirens:
+            for zone in dict.fromkeys(siren.zones):
+                found.setdefault(zone, []).append(siren)
+        return {zone: tuple(sirens) for zone, sirens in found.items()}
+
+    @cached_property
+    def siren_ids(self) -> tuple[str, ...]:
+        """Ids in the order that state reports count in."""
+        return tuple(siren.id for siren in self.sirens)
+
     @cached_property
     def _sirens(self) -> dict[str, Siren]:
         return {siren.id: siren for siren in self.sirens}

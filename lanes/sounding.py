@@ -11,6 +11,7 @@ from .plan_types import HazardName, Id, LevelName, Named, Texts
 from .settings import Settings
 
 CONTINUOUS_MAX_S = 300.0  # continuous sound, hard in the node (design §2.4)
+ANSWER_MIN_S = 3.0  # no siren is given up sooner: a slow link takes a second each way
 
 
 class Siren(Named):
@@ -102,7 +103,7 @@ class Pattern(Named):
 class FallBack(Settings):
     """What follows when a siren has failed to sound (controller/falling.py; docs/decisions.md)."""
 
-    answer_s: Annotated[float, Field(ge=3, le=60)] = Field(
+    answer_s: Annotated[float, Field(ge=ANSWER_MIN_S, le=60)] = Field(
         10.0, description="no answer for so long: its neighbours are ordered; it is asked on until its order ends"
     )
     retries: Annotated[int, Field(ge=0, le=3)] = Field(1, description="the same siren again, where that can help")

@@ -34,6 +34,7 @@ from lanes.reports import Stage
 ALARMS: Final = 5_000
 SIREN_EVERY: Final = 10
 WAIT_S: Final = 240.0
+CALM_S: Final = 60.0
 RESTATE_S: Final = 30.0  # design §2.3
 YARDSTICK: Final = 200
 DURABLE_S, TOLD_S, SIREN_S, DESK_S = 10.0, 30.0, 2.0, 1.0  # reliability.md F31
@@ -81,8 +82,8 @@ async def _measured(folder: Path, alarms: int, centre: Receiver) -> dict[str, An
         async with region.connected():
             child, _ = await start(family, region, config, folder)
             await region.all_say(lambda s: (topics.report(GROUP, s.id), s.state(), 0))
-            await asyncio.sleep(1.0)
             socket = folder / CONTROLLER / "run" / "controller.sock"
+            await _calm(socket, alarms)
             found = await _storm(region, centre, socket, lambda: cpu_s(child.pid))
             found["rss_peak_mib"] = rss_mib(child.pid, "VmHWM")
             family.require()
@@ -169,6 +170,19 @@ async def _restate(region: _Region) -> None:
         for number, speaker in enumerate(list(region.speakers.values())):
             if number % SIREN_EVERY == 0 and speaker.id not in region.ordered_s:
                 await region.links[0].publish(topics.report(GROUP, speaker.id), speaker.state(raised=True), qos=0)
+
+
+async def _calm(socket: Path, reports: int) -> None:
+    """Wait until the controller has taken every node's first state report: the storm meets a fleet that has been running."""
+    with contextlib.suppress(TimeoutError):  # QoS 0 may lose some
+        async with asyncio.timeout(CALM_S):
+            while _reports(await asyncio.to_thread(control.ask, socket, "status", timeout_s=60.0)) < reports:  # noqa: ASYNC110
+                await asyncio.sleep(0.25)
+    await asyncio.sleep(1.0)
+
+
+def _reports(status: Any) -> int:
+    return int(status["alarm_lane"]["reports"])
 
 
 async def _ask(socket: Path, took: list[float]) -> None:

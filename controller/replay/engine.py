@@ -121,6 +121,8 @@ class _Watchdog:
 class _Idle:
     """What has no part in decisions."""
 
+    crowded = False
+
     def tick(self, _now_ns: int) -> None:
         """Nothing is due."""
 
