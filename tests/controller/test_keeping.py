@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controller.dispatch.dispatcher import DISK_RETRY_S
-from controller.teller import AGAIN_S, Teller
+from controller.teller import AGAIN_S, FEW, GIVE_WAY_S, Teller
 from tests.controller.test_outbox import Desk, World, change, run_clocked, world
 from tests.kit.clock import ManualClock
 from tests.kit.disk import Disk, faulty_disk
@@ -116,6 +116,38 @@ def test_a_change_is_told_again_until_that_is_durable_and_holds_nobody_back() ->
         await asyncio.sleep(2 * AGAIN_S)
         assert ear.heard == [11, 22, 11, 22]
         assert not untold
+        task.cancel()
+
+    run_clocked(main)
+
+
+def test_in_a_storm_a_few_are_told_at_once_and_the_rest_gives_way_for_a_while() -> None:
+    ear = Ear(durable=True)
+
+    async def main(clock: ManualClock) -> None:
+        del clock
+        untold = {seq: seq for seq in range(1, 501)}
+        crowded = True
+
+        async def durable() -> None:
+            return
+
+        room: Any = SimpleNamespace(untold=untold, journal=SimpleNamespace(durable=durable), told=untold.pop)
+        teller = Teller(room, ear, lambda: crowded)
+        task = asyncio.create_task(teller.run())
+        await asyncio.sleep(0.5)
+        assert len(ear.heard) == FEW, "people know that it has begun"
+        await asyncio.sleep(GIVE_WAY_S / 2)
+        assert len(ear.heard) <= FEW * (GIVE_WAY_S / 2 + 2)
+        await asyncio.sleep(GIVE_WAY_S / 2 + 1)
+        assert ear.heard == list(range(1, 501)), "nobody is held back for longer, in their order"
+        untold |= {seq: seq for seq in range(501, 701)}
+        teller.wake()
+        await asyncio.sleep(1.5)
+        assert len(ear.heard) < 600
+        crowded = False
+        await asyncio.sleep(1.0)
+        assert len(ear.heard) == 700, "at once when the reports are in"
         task.cancel()
 
     run_clocked(main)

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from controller.lane import AT_ONCE, CROWDED
+from controller.precedence import Waiting
+from controller.room import SNAPSHOT_ROWS
 from controller.turnstile import REPORTS
+from controller.upkeep import SNAPSHOT_LATE_ROWS
 from cython_ext import Level, topics
-from lanes.envelope import Kind, Opened, open_envelope
+from lanes.envelope import Kind, Opened, open_envelope, peek
 from lanes.link import Message
 from lanes.orders import Ack
 from tests.kit.control_room import GROUP, ControlRoom, FakeNode, report_topic, until
+from tests.kit.plans import PLAN, signed, with_keys
 
 
 class Gate:
@@ -160,6 +165,91 @@ async def test_signed_and_unsigned_floods_delay_no_good_nodes_alarm(world: World
         taken = world.control.lane.counts["reports"] - 10
         assert garbage or taken <= REPORTS.burst + 2 * REPORTS.trickle
         assert ("node-flooding", "n1") in world.control.codes()
+
+
+QUIET = """
+[[zone]]
+id = "sculeni"
+timezone = "Europe/Chisinau"
+
+[[point]]
+id = "gauge3"
+node = "n3"
+zones = ["sculeni"]
+hazard = "flood"
+unit = "m"
+alarm = { raise = 3.0, clear = 2.8 }
+"""
+
+
+async def test_of_a_storm_what_may_sound_a_siren_is_opened_first(tmp_path: Path) -> None:
+    """A whole backlog of a node that only asks people is read, and stands behind the raise that came last."""
+    world = World(tmp_path / "journal.db")
+    world.control = ControlRoom(tmp_path / "storm.db", signed(with_keys(PLAN + QUIET, nodes=("n1", "n2", "n3"))))
+    world.control.journal._runner = world.gate  # type: ignore[assignment]
+    world.broker = world.control.broker
+    async with running(world):
+        quiet, loud = world.control.node("n3"), world.control.node("n1")
+        world.say(loud, loud.state())
+        await until(lambda: world.control.lane.counts["reports"] == 1 and world.unacked == 0)
+        world.gate.open.clear()
+        for n in range(40):
+            world.say(quiet, quiet.trouble("disk", n % 2 == 0))
+        world.say(loud, loud.level("gauge", Level.NORMAL, Level.ALARM))
+        await until(lambda: bool(list(world.control.room.fold.activations)))
+        assert world.control.room.fold.registry.nodes["n3"].head < 40, "the raise did not wait for all of them"
+        # The broker's window is kept open for what may overtake; that is a PUBACK and no promise, our ack is one.
+        assert world.unacked <= 2 * AT_ONCE
+        await until(lambda: world.control.lane.counts["reports"] == 42)
+        assert world.acks("n3") == world.acks("n1") == []
+        assert not any(peek_kind(m) is Kind.ORDER for m in world.sent(topics.order(GROUP, "n1")))
+        world.gate.open.set()
+        await until(lambda: bool(world.acks("n3")) and world.acks("n3")[-1].through == 40)
+        await until(lambda: world.unacked == 0)
+        kinds = [peek_kind(m) for _, m in world.broker.published if m.topic.endswith("/order")]
+        assert kinds[0] is Kind.ORDER, "no order waits for acks"
+
+
+def peek_kind(message: Message) -> Kind | None:
+    envelope = peek(message.payload)
+    return envelope.kind if envelope else None
+
+
+async def test_what_is_sent_again_while_it_waits_is_opened_once(world: World) -> None:
+    async with running(world):
+        node = world.control.node("n1")
+        data = node.trouble("disk", True)
+        for _ in range(5):
+            world.say(node, data)
+        await until(lambda: bool(world.acks("n1")) and world.unacked == 0)
+        assert world.control.lane.counts["reports"] < 5
+        world.say(node, data)  # the ack was lost, perhaps: it is owed again
+        reports, acks = world.control.lane.counts["reports"], len(world.acks("n1"))
+        await until(lambda: len(world.acks("n1")) == acks + 1)
+        assert world.control.lane.counts["reports"] == reports + 1
+
+
+async def test_a_snapshot_waits_while_reports_crowd_in_but_not_for_ever(world: World) -> None:
+    control = world.control
+    crowd = control.node("n2")
+    for n in range(CROWDED):
+        control.lane._precedence.put(
+            Waiting("n2", Message("", crowd.trouble("disk", n % 2 == 0), 1, False), acked=True)
+        )
+    assert control.lane.crowded
+    kept: list[int] = []
+    control.room.snapshot = lambda: kept.append(control.journal.seq)  # type: ignore[method-assign]
+    control.room.snapshot_seq = control.journal.seq - SNAPSHOT_ROWS
+    control.wait(1.1)
+    assert kept == []
+    control.room.snapshot_seq = control.journal.seq - SNAPSHOT_LATE_ROWS
+    control.wait(1.1)
+    assert len(kept) == 1
+    control.room.snapshot_seq = control.journal.seq - SNAPSHOT_ROWS
+    control.lane._precedence.next()
+    assert not control.lane.crowded
+    control.wait(1.1)
+    assert len(kept) == 2
 
 
 async def test_the_beat_is_one_message_for_the_group(world: World) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import gc
+from collections import Counter
 
 import pytest
 
-from lanes.link import BrokerSettings, LinkDown, MqttConnector, Will
+from lanes.link import READ_MAX, TAKE_MAX, BrokerSettings, LinkDown, MqttConnector, Will
 from tests.kit.brokers import RealBroker, free_port
 
 
@@ -40,6 +41,34 @@ async def test_what_was_not_acknowledged_comes_again(broker):
                 (message,) = await take(link, 1)
                 link.ack(message)
                 owed.discard(message.topic)
+
+
+async def test_a_burst_comes_whole_and_in_its_order(broker):
+    """More than one read takes, and than is handed on in one go; the loop is given to others in between."""
+    many = 4 * READ_MAX + 3
+    dial = connector(broker)
+    async with dial.connect("listener") as link, dial.connect("speaker") as speaker:
+        await link.subscribe(("t", 1))
+        turns = 0
+
+        async def others():
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        for n in range(many):
+            await speaker.publish("t", str(n).encode(), qos=0)
+        other, seen = asyncio.create_task(others()), []
+        async with asyncio.timeout(60):
+            async for message in link.messages():
+                link.ack(message)
+                seen.append((int(message.payload), turns))
+                if len(seen) == many:
+                    break
+        other.cancel()
+        assert [n for n, _ in seen] == list(range(many))
+        assert max(Counter(turn for _, turn in seen).values()) <= 2 * TAKE_MAX
 
 
 async def test_a_will_goes_out_when_the_connection_dies(broker):
