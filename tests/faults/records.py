@@ -76,7 +76,8 @@ def _read(path: Path) -> Record:
     record = Record(path.name)
     with closing(sqlite3.connect(path)) as db:
         with suppress(sqlite3.Error):
-            record.id = db.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()[0]
+            named = db.execute("SELECT value FROM meta WHERE key = 'journal'").fetchone()
+            record.id = named[0] if named else record.id  # a cut may leave the table, and lose the row
         rows = _rows(db)
     before, expected = GENESIS, rows[0][0] if rows else 0
     for seq, kind, wall_us, monotonic_ns, payload, previous, digest in rows:
