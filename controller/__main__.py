@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import gc
-import logging
 import os
 import signal
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from cython_ext import BuciumError
+from lanes import logs
 from lanes.kernelclock import KernelClock
 from lanes.link import MqttConnector
 from lanes.store import ThreadRunner
@@ -25,9 +25,10 @@ SWITCH_S: Final = 0.0005  # how long a thread that writes CAP may hold up an ack
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a controller until SIGTERM or SIGINT: 0; 1 when its configuration, plan, keys or journal are refused."""
     options = _parse(argv)
-    logging.basicConfig(level=options.log.upper(), format="%(levelname)s %(name)s %(message)s")
+    handler = logs.begin(options.log)
     try:
         ready = config.ready(config.load(options.config))
+        logs.belong(handler, controller=ready.local.config.controller.id)
         asyncio.run(_run(ready))
     except BuciumError as error:
         print(f"bucium controller: {error}", file=sys.stderr)  # noqa: T201

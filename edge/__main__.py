@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cython_ext import BuciumError, SystemClock
+from lanes import logs
 from lanes.kernelclock import kernel_quality
 from lanes.link import MqttConnector
 from lanes.store import ThreadRunner
@@ -21,9 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a node until SIGTERM or SIGINT: 0; 1 when its configuration, plan or keys are refused."""
     footprint.start_small()
     options = _parse(argv)
-    logging.basicConfig(level=options.log.upper(), format="%(levelname)s %(name)s %(message)s")
+    handler = logs.begin(options.log)
     try:
         ready = config.ready(config.load(options.config))
+        logs.belong(handler, node=ready.node)
         asyncio.run(_run(ready))
     except BuciumError as error:
         print(f"bucium edge: {error}", file=sys.stderr)  # noqa: T201

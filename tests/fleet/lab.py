@@ -27,7 +27,7 @@ from typing import Final
 from tests.kit import debian
 
 CACHE: Final = Path(os.environ.get("BUCIUM_LAB_CACHE", "/var/cache/bucium-lab"))
-SUITE: Final = "bookworm"
+SUITE: Final = os.environ.get("BUCIUM_LAB_SUITE", "bookworm")  # or trixie
 INSTALLED: Final = "systemd systemd-sysv dbus openssh-server python3 iproute2 ca-certificates sudo python3-apt"
 DOWNLOADED: Final = (
     "python3-venv mosquitto nftables victoria-metrics systemd-timesyncd"  # what the playbooks install, offline

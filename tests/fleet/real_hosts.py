@@ -16,7 +16,7 @@ import pytest
 
 from bucium import certificates
 from tests.fleet import lab as labs
-from tests.fleet.lab import Lab
+from tests.fleet.lab import Host, Lab
 from tests.fleet.site import ADDRESSES, ANSIBLE, CENTRE, ROOT, Site, ask, made_release
 from tests.fleet.world import World, flood, until, wire_up
 
@@ -97,6 +97,33 @@ def test_bad_input_is_refused_before_anything_changes(world: World, words: list[
         assert not (host.root / "etc" / "bucium").exists()
 
 
+def test_a_fresh_host_can_be_looked_at_without_a_change(world: World) -> None:
+    before = {name: kept(host) for name, host in world.lab.hosts.items()}
+    world.site.play(world.lab, "site", "--check").good()
+    for name, host in world.lab.hosts.items():
+        assert kept(host) == before[name]
+
+
+def kept(host: Host) -> list[str]:
+    """What a change would change: packages, users, and every file of configuration and programs."""
+    return host.run(
+        "sh", "-c", "dpkg -l; cat /etc/passwd; find /etc /opt /usr/local /var/lib/systemd /root -type f | sort"
+    ).stdout.splitlines()
+
+
+def test_a_disk_that_is_full_during_the_install_leaves_nothing_half(world: World) -> None:
+    """The preflight saw room; then it goes."""
+    host = world.lab.hosts["quay"]
+    host.run("mount", "-t", "tmpfs", "-o", "size=150m", "small", "/opt")
+    played = world.site.play(world.lab, "edge", "--limit", "quay")
+    assert played.code != 0
+    assert "could not be installed on quay" in played.out
+    assert "No space left" in played.out
+    assert host.run("find", "/opt", "-type", "f").stdout == ""
+    assert host.run("test", "-e", "/opt/bucium/current", check=False).returncode != 0
+    host.run("umount", "/opt")
+
+
 # Made, and made again.
 
 
@@ -144,6 +171,32 @@ def test_every_unit_is_behind_its_walls(world: World, host: str) -> None:
         words = ("systemd-analyze", "security", "--threshold=20", "--no-pager", f"{unit}.service")
         done = world.lab.hosts[host].run(*words, check=False)
         assert done.returncode == 0, f"{unit}: {done.stdout[-300:]}"
+
+
+@pytest.mark.parametrize("host", ["centre-1", "bridge"])
+def test_every_unit_has_limits_and_needs_far_less(world: World, host: str) -> None:
+    """Here they can only be read: this machine's control groups are not the hosts' to set."""
+    for unit in (*UNITS[host], *EVERYWHERE):
+        words = ("systemctl", "show", "-P", "MemoryMax", "-P", "TasksMax", "-P", "MainPID", f"{unit}.service")
+        memory, tasks, process = world.lab.hosts[host].run(*words).stdout.split()
+        assert int(memory) <= 2 << 30, unit
+        assert int(tasks) <= 512, unit
+        if process != "0":
+            status = world.lab.hosts[host].run("cat", f"/proc/{process}/status").stdout
+            most = int(re.findall(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[0]) << 10
+            threads = int(re.findall(r"^Threads:\s+(\d+)", status, re.MULTILINE)[0])
+            print(f"\n{host} {unit}: {most >> 20} of {int(memory) >> 20} MiB, {threads} of {tasks} tasks")
+            assert most < int(memory) / 2, unit
+            assert threads < int(tasks) / 2, unit
+
+
+def test_logs_are_in_the_journal_with_their_fields_apart(world: World) -> None:
+    for host, who in (("bridge", "BUCIUM_NODE"), (CENTRE, "BUCIUM_CONTROLLER")):
+        words = ("journalctl", "BUCIUM_EVENT=lane.up", "--output=json", "--lines=1")
+        said = json.loads(world.lab.hosts[host].run(*words).stdout)
+        assert said[who] == host
+        assert said["MESSAGE"].startswith("lane.up ")
+        assert said["_SYSTEMD_UNIT"].startswith("bucium-")
 
 
 SCAN = """

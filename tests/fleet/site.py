@@ -21,6 +21,7 @@ ANSIBLE: Final = ROOT / "deploy" / "ansible"
 TOOLS: Final = Path(os.environ.get("BUCIUM_ANSIBLE", ROOT / ".venv-fleet" / "bin"))
 CENTRE: Final = "centre-1"
 ADDRESSES: Final = {CENTRE: "10.77.0.10", "bridge": "10.77.0.21", "quay": "10.77.0.22"}
+PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
 BLOCK: Final = re.compile(r"^```sh fleet\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BUCIUM: Final = f"{sys.executable} -m bucium"
 SHIPPED: Final = (
@@ -36,12 +37,23 @@ SHIPPED: Final = (
 )
 
 
+def python() -> str:
+    """A Python of this machine that makes releases for the lab's hosts; FileNotFoundError with what is missing."""
+    wanted = PYTHONS[labs.SUITE]
+    here = "{}.{}".format(*sys.version_info)
+    kept = sorted(Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python"))
+    found = sys.executable if here == wanted else shutil.which(f"python{wanted}") or next(map(str, kept), None)
+    if found is None:
+        raise FileNotFoundError(f"a release for {labs.SUITE} needs python{wanted}, and it is not installed")
+    return found
+
+
 def made_release() -> Path:
-    """A release of this tree as it stands, made once for each state of it."""
+    """A release of this tree as it stands, for the lab's hosts, made once for each state of it."""
     names = subprocess.run(
         ["git", "ls-files", *SHIPPED], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(PYTHONS[labs.SUITE].encode())
     for name in names:
         digest.update(name.encode() + (ROOT / name).read_bytes())
     path = labs.CACHE / "releases" / digest.hexdigest()[:12]
@@ -54,21 +66,14 @@ def made_release() -> Path:
 
 
 def _make(path: Path) -> None:
+    interpreter = python()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "--quiet",
-            "--no-build-isolation",
-            "--no-deps",
-            "--wheel-dir",
-            folder,
-        ]
-        _quiet([*pip, str(ROOT)])
-        [wheel] = Path(folder).glob("bucium-*.whl")
-        _quiet(["sh", "scripts/release", f"{folder}/made"], PYTHON=sys.executable, WHEEL=str(wheel))
+        environment = {"PYTHON": interpreter}
+        if interpreter == sys.executable:  # its build tools are here: no second set is fetched
+            pip = [interpreter, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps"]
+            _quiet([*pip, "--wheel-dir", folder, str(ROOT)])
+            environment["WHEEL"] = str(next(Path(folder).glob("bucium-*.whl")))
+        _quiet(["sh", "scripts/release", f"{folder}/made"], **environment)
         shutil.rmtree(path, ignore_errors=True)
         Path(folder, "made").rename(path)
 
