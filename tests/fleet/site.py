@@ -1,5 +1,6 @@
 """The lab's site as an admin has it: a copy of inventories/lab, with keys, a signed plan and a release in it."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -40,12 +41,14 @@ SHIPPED: Final = (
 def python() -> str:
     """A Python of this machine that makes releases for the lab's hosts; FileNotFoundError with what is missing."""
     wanted = PYTHONS[labs.SUITE]
-    here = "{}.{}".format(*sys.version_info)
-    kept = sorted(Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python"))
-    found = sys.executable if here == wanted else shutil.which(f"python{wanted}") or next(map(str, kept), None)
-    if found is None:
-        raise FileNotFoundError(f"a release for {labs.SUITE} needs python{wanted}, and it is not installed")
-    return found
+    kept = sorted(map(str, Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python")))
+    for each in (sys.executable, f"python{wanted}", *kept):  # the second may be a shim with nothing behind it
+        with contextlib.suppress(OSError):
+            code = "import sys; print('{}.{}'.format(*sys.version_info))"
+            done = subprocess.run([each, "-c", code], capture_output=True, text=True, check=False)
+            if done.stdout.strip() == wanted:
+                return each
+    raise FileNotFoundError(f"a release for {labs.SUITE} needs python{wanted}, and it is not installed")
 
 
 def made_release() -> Path:
