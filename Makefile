@@ -9,7 +9,7 @@ $(FLEET)/.done: pyproject.toml scripts/setup
 	@VENV=$(FLEET) sh scripts/setup fleet
 	@touch $@
 
-.PHONY: help setup demo docs simulate simulate-crashes faults faults-long test check bench fuzz crashes soak test-fleet sanitize aarch64 hostile clean
+.PHONY: help setup demo docs simulate simulate-crashes faults faults-long test check bench fuzz crashes soak test-fleet reconnect sanitize aarch64 hostile clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -51,7 +51,10 @@ faults-long: $(VENV)/.test ## the same 100 times over, an hour; the figures of d
 	@$(RUN) -m tests.faults --long --seed $(or $(SEED),1) --table docs/faults.md
 
 test-fleet: $(VENV)/.test $(FLEET)/.done ## the playbooks on real Debian hosts with systemd, in namespaces; as root, 15 minutes
-	@$(RUN) -m pytest -x -s -p no:cacheprovider tests/fleet/real_hosts.py
+	@$(RUN) -m pytest -x -s -p no:cacheprovider tests/fleet/real_hosts.py $(wildcard tests/fleet/*_on_hosts.py)
+
+reconnect: $(VENV)/.test $(FLEET)/.done ## the broker is restarted under 1,000 nodes with certificates (NODES=1000); two minutes
+	@$(RUN) -m tests.fleet.reconnect --nodes $(or $(NODES),1000)
 
 docs: $(VENV)/.test ## the generated tables of docs/, brought up to date
 	@$(RUN) -m tests.kit.docpages

@@ -55,6 +55,21 @@ def test_two_labs_on_one_machine_do_not_see_each_other(world: World, tmp_path: P
         assert host.run("systemctl", "is-active", "ssh").stdout.strip() == "active"
 
 
+# The box, and the admin's machine.
+
+
+def test_the_admin_reaches_every_host(world: World) -> None:
+    world.site.ssh()
+    world.site.page(world.lab, "box").good()
+
+
+def test_the_admin_s_machine_has_what_it_needs(world: World) -> None:
+    world.site.page(world.lab, "machine").good()
+    site = world.site.folder / "home" / "prut"
+    assert (site / "hosts.yml").exists()
+    assert (site / "group_vars" / "all.yml").exists()
+
+
 # Refused before anything changes.
 
 
@@ -129,7 +144,7 @@ def test_a_disk_that_is_full_during_the_install_leaves_nothing_half(world: World
 
 def test_it_converges(world: World) -> None:
     began = time.monotonic()
-    played = world.site.page(world.lab, 0).good()
+    played = world.site.page(world.lab, "install").good()
     print(f"\nconverge of three hosts: {time.monotonic() - began:.0f} s; {played.recap}")
     for host, units in UNITS.items():
         for unit in units[:3]:
@@ -157,7 +172,7 @@ def test_an_alarm_goes_all_the_way_over_tls(world: World) -> None:
     )
     until(lambda: all(n["current"] for n in ask(world.lab, CENTRE, "plan", "show")["nodes"]), "the nodes' first word")
     flood(world, "bridge")
-    said = world.site.page(world.lab, 1).good().out
+    said = world.site.page(world.lab, "ask").good().out
     assert "node bridge, up" in said
     assert "runs it" in said
 
@@ -177,8 +192,9 @@ def test_every_unit_is_behind_its_walls(world: World, host: str) -> None:
 def test_every_unit_has_limits_and_needs_far_less(world: World, host: str) -> None:
     """Here they can only be read: this machine's control groups are not the hosts' to set."""
     for unit in (*UNITS[host], *EVERYWHERE):
-        words = ("systemctl", "show", "-P", "MemoryMax", "-P", "TasksMax", "-P", "MainPID", f"{unit}.service")
-        memory, tasks, process = world.lab.hosts[host].run(*words).stdout.split()
+        said = world.lab.hosts[host].run("systemctl", "show", "-p", "MemoryMax,TasksMax,MainPID", f"{unit}.service")
+        shown = dict(line.split("=") for line in said.stdout.split())
+        memory, tasks, process = (shown.get(name, "0") for name in ("MemoryMax", "TasksMax", "MainPID"))
         assert int(memory) <= 2 << 30, unit
         assert int(tasks) <= 512, unit
         if process != "0":
@@ -197,6 +213,8 @@ def test_logs_are_in_the_journal_with_their_fields_apart(world: World) -> None:
         assert said[who] == host
         assert said["MESSAGE"].startswith("lane.up ")
         assert said["_SYSTEMD_UNIT"].startswith("bucium-")
+    said = world.site.page(world.lab, "logs").good().out
+    assert "BUCIUM_NODE=quay" in said
 
 
 SCAN = """
@@ -253,7 +271,7 @@ def test_a_configuration_that_is_refused_leaves_the_running_one(world: World) ->
 
 
 def test_drift_is_found(world: World) -> None:
-    world.site.page(world.lab, 2).good()
+    world.site.page(world.lab, "daily").good()
     found = world.site.folder / "drift.txt"
     host = world.lab.hosts["quay"]
     host.run("sed", "-i", "s/WatchdogSec=30/WatchdogSec=3000/", "/etc/systemd/system/bucium-edge.service")

@@ -23,7 +23,7 @@ TOOLS: Final = Path(os.environ.get("BUCIUM_ANSIBLE", ROOT / ".venv-fleet" / "bin
 CENTRE: Final = "centre-1"
 ADDRESSES: Final = {CENTRE: "10.77.0.10", "bridge": "10.77.0.21", "quay": "10.77.0.22"}
 PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
-BLOCK: Final = re.compile(r"^```sh fleet\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK: Final = re.compile(r"^```sh fleet (\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BUCIUM: Final = f"{sys.executable} -m bucium"
 SHIPPED: Final = (
     "bucium",
@@ -103,6 +103,7 @@ class Site:
         self.command.parent.mkdir()
         self.command.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {BUCIUM} "$@"\n')
         self.command.chmod(0o755)
+        (self.folder / "home").mkdir()
         self.bucium("keys", "init", "--root", "LAB-2027", "--planner", "ana", "--planner", "ion")
         self.bucium("keys", "issue", CENTRE, "--role", "controller", "--centre", "iasi")
         self.bucium("keys", "issue", CENTRE, "--role", "cap")
@@ -145,18 +146,29 @@ class Site:
         (self.folder / f"{playbook}.log").write_text(done.stdout + done.stderr)
         return Played(done.returncode, done.stdout, done.stderr)
 
-    def page(self, lab: Lab, number: int) -> "Played":
-        """The commands of a block of docs/fleet.md that is marked `sh fleet`, as they stand there."""
-        block = BLOCK.findall((ROOT / "docs" / "fleet.md").read_text())[number]
+    def page(self, lab: Lab, name: str) -> "Played":
+        """The commands of the block of docs/fleet.md that is marked `sh fleet NAME`, as they stand there."""
+        block = dict(BLOCK.findall((ROOT / "docs" / "fleet.md").read_text()))[name]
         environment = {
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_SSH_CONTROL_PATH_DIR": f"/tmp/.{lab.tag}",
+            "HOME": str(self.folder / "home"),
             "PATH": f"{self.command.parent}:{TOOLS}:{os.environ['PATH']}",
             "SITE": str(self.folder),
         }
-        place = ROOT if "cd deploy/ansible" in block else ANSIBLE
+        place = ANSIBLE if name in ("ask", "daily", "logs") else ROOT
         done = lab.inside("sh", "-euc", block, cwd=place, env=environment, timeout_s=1800)
         return Played(done.returncode, done.stdout, done.stderr)
+
+    def ssh(self) -> None:
+        """The admin's ssh: which key, and where the hosts are."""
+        folder = self.folder / "ssh"
+        hosts = "".join(f"Host {name}\n  HostName {address}\n" for name, address in ADDRESSES.items())
+        known = f"Host *\n  IdentityFile {folder}/id\n  UserKnownHostsFile {folder}/known_hosts\n"
+        (folder / "config").write_text(hosts + known)
+        tool = self.command.with_name("ssh")
+        tool.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/config "$@"\n')
+        tool.chmod(0o755)
 
 
 @dataclass(frozen=True)
