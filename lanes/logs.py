@@ -78,10 +78,12 @@ def fields(record: logging.LogRecord) -> dict[str, str]:
     priority = next((number for level, number in PRIORITIES if record.levelno >= level), 7)
     found = {"MESSAGE": one_line(record.getMessage()), "PRIORITY": str(priority), "LOGGER": record.name}
     event, *rest = str(record.msg).split() or [""]
+    values = list(record.args) if isinstance(record.args, tuple) else []
+    if event.count("%") == 1 and values:  # point.%s
+        event %= values.pop(0)
     if not EVENT.fullmatch(event):  # a library's line
         return found
     found["BUCIUM_EVENT"] = event
-    values = list(record.args) if isinstance(record.args, tuple) else []
     for word in rest:
         name, equals, form = word.partition("=")
         if not equals or form.count("%") != 1 or not values:

@@ -73,6 +73,13 @@ def test_each_value_of_a_line_is_a_field(journald: socket.socket, log: logging.L
     }
 
 
+def test_an_event_may_be_named_by_its_first_value() -> None:
+    record = logging.LogRecord("l", logging.INFO, "", 0, "point.%s point=%s value=%.3f", ("raised", "p1", 3.5), None)
+    sent = logs.fields(record)
+    assert sent["MESSAGE"] == "point.raised point=p1 value=3.500"
+    assert (sent["BUCIUM_EVENT"], sent["BUCIUM_POINT"], sent["BUCIUM_VALUE"]) == ("point.raised", "p1", "3.500")
+
+
 @given(st.text())
 def test_what_a_stranger_sends_is_one_line_and_its_own_field(text: str) -> None:
     record = logging.LogRecord("l", logging.INFO, "", 0, "message.refused why=%s detail=%s", ("bad", text), None)
