@@ -80,7 +80,7 @@ def fields(record: logging.LogRecord) -> dict[str, str]:
     event, *rest = str(record.msg).split() or [""]
     values = list(record.args) if isinstance(record.args, tuple) else []
     if event.count("%") == 1 and values:  # point.%s
-        event %= values.pop(0)
+        event %= (values.pop(0),)
     if not EVENT.fullmatch(event):  # a library's line
         return found
     found["BUCIUM_EVENT"] = event
@@ -88,7 +88,7 @@ def fields(record: logging.LogRecord) -> dict[str, str]:
         name, equals, form = word.partition("=")
         if not equals or form.count("%") != 1 or not values:
             break
-        found[f"BUCIUM_{name.upper()}"] = one_line(form % values.pop(0))
+        found[f"BUCIUM_{name.upper()}"] = one_line(form % (values.pop(0),))
     return found
 
 
