@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -141,10 +142,26 @@ class Site:
             str(TOOLS / "ansible-playbook"), "-i", str(self.folder / "hosts.yml"), f"playbooks/{playbook}.yml",
             "-e", json.dumps({"bucium_command": str(self.command), "bucium_serial": ["100%"]}), *words,
             cwd=ANSIBLE,
-            env={"ANSIBLE_NOCOLOR": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": f"/tmp/.{lab.tag}", **env},
+            env={
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_SSH_CONTROL_PATH_DIR": f"/tmp/.{lab.tag}",
+                "ANSIBLE_LOG_PATH": str(self.folder / f"{playbook}.times"),
+                **env,
+            },
         )  # fmt: skip
         (self.folder / f"{playbook}.log").write_text(done.stdout + done.stderr)
         return Played(done.returncode, done.stdout, done.stderr)
+
+    def nodes_s(self, playbook: str) -> float:
+        """How long the play of the nodes took when this playbook was last played, by the times in Ansible's own log."""
+        text = (self.folder / f"{playbook}.times").read_text()
+        at = [
+            datetime.strptime(
+                re.findall(rf"^(\S+ \S+) .*\| {name} \*", text, re.MULTILINE)[-1], "%Y-%m-%d %H:%M:%S,%f"
+            ).replace(tzinfo=UTC)
+            for name in (r"PLAY \[Nodes\]", "PLAY RECAP")
+        ]
+        return (at[1] - at[0]).total_seconds()
 
     def page(self, lab: Lab, name: str) -> "Played":
         """The commands of the block of docs/fleet.md that is marked `sh fleet NAME`, as they stand there."""

@@ -35,7 +35,7 @@ def smoke(folder: Path) -> None:
             lab.add(name, ADDRESSES[name])
         say(f"two hosts of {base.name}")
         first = site.play(lab, "site").good()
-        say(f"converged, {first.changed} changes")
+        say(f"converged, {first.changed} changes; the node in {site.nodes_s('site'):.0f} s")
         again: list[Played] = []
         second = threading.Thread(target=lambda: again.append(site.play(lab, "site")))
         second.start()
