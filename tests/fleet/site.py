@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ TOOLS: Final = Path(os.environ.get("BUCIUM_ANSIBLE", ROOT / ".venv-fleet" / "bin
 CENTRE: Final = "centre-1"
 ADDRESSES: Final = {CENTRE: "10.77.0.10", "bridge": "10.77.0.21", "quay": "10.77.0.22"}
 PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
+KEPT_S: Final = 2 * 86400.0  # of states of the tree that are gone: no lab of them runs any more
 BLOCK: Final = re.compile(r"^```sh fleet (\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BUCIUM: Final = f"{sys.executable} -m bucium"
 SHIPPED: Final = (
@@ -65,6 +67,9 @@ def made_release() -> Path:
     with (path.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # labs side by side share it
         if not (path / "release.json").exists():
+            for old in path.parent.iterdir():
+                if old.is_dir() and time.time() - old.stat().st_mtime > KEPT_S:
+                    shutil.rmtree(old, ignore_errors=True)
             _make(path)
     return path
 
