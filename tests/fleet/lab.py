@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ from typing import Final
 from tests.kit import debian
 
 CACHE: Final = Path(os.environ.get("BUCIUM_LAB_CACHE", "/var/cache/bucium-lab"))
-SUITE: Final = os.environ.get("BUCIUM_LAB_SUITE", "bookworm")  # or trixie
+NEWER: Final = sys.version_info[:2] == (3, 13)  # a release is made with the hosts' Python: the suite that has ours
+SUITE: Final = os.environ.get("BUCIUM_LAB_SUITE", "trixie" if NEWER else "bookworm")
 INSTALLED: Final = "systemd systemd-sysv dbus openssh-server python3 iproute2 ca-certificates sudo python3-apt"
 DOWNLOADED: Final = (
     "python3-venv mosquitto nftables victoria-metrics systemd-timesyncd"  # what the playbooks install, offline

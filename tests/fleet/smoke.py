@@ -15,7 +15,7 @@ from typing import Final
 
 from tests.fleet import lab as labs
 from tests.fleet.lab import Lab
-from tests.fleet.site import ADDRESSES, CENTRE, Played, Site, ask, made_release
+from tests.fleet.site import ADDRESSES, CENTRE, Played, Site, ask, made_release, python
 from tests.fleet.world import World, flood, until, wire_up
 
 NODE: Final = "bridge"
@@ -53,6 +53,11 @@ def smoke(folder: Path) -> None:
 def main() -> int:
     if why := labs.missing() or labs.forbidden():
         print(f"smoke: not run: {why}")
+        return 0
+    try:
+        python()
+    except FileNotFoundError as missing:
+        print(f"smoke: not run: {missing}")
         return 0
     with tempfile.TemporaryDirectory(prefix="bucium-smoke-") as folder:
         smoke(Path(folder))
