@@ -35,6 +35,7 @@ from .report.reporter import Reporter
 from .sense.judge import Judge
 from .sense.resetting import Resetting
 from .sense.sampler import Sampler, Source, sources
+from .siren import fit
 from .siren.orderstore import OrderStore
 from .siren.readiness import readiness_line
 from .siren.reflex import Reflex
@@ -95,15 +96,7 @@ def examine(ready: Ready, clock: Clock) -> None:
 
 def doubts(ready: Ready, clock: Clock) -> Iterator[str]:
     """What would start and hardly be meant, for `bucium config check`: of this node's sirens."""
-    drivers = make_bridge(ready, clock).sirens
-    for siren in ready.signed.plan.sirens:
-        if siren.node != ready.node:
-            continue
-        driver = drivers.get(siren.id)
-        if driver is None:
-            yield f"the plan gives this node siren {siren.id!r}, and nothing drives it: add its [[siren]]"
-        elif siren.proof and not driver.can_prove:
-            yield f"the plan asks siren {siren.id!r} for proof, and it has nothing to prove with: bind its feedback"
+    yield from fit.doubts(ready.signed.plan, ready.node, make_bridge(ready, clock).sirens)
 
 
 def _make_folder(data: Path) -> None:

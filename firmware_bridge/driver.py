@@ -110,6 +110,9 @@ class Device(Protocol):
     def has_timer(self, point: str) -> bool:
         """Whether `pulse` works on this point."""
 
+    def ends_alone(self, point: str) -> bool:
+        """Whether what `pulse` began ends in time though this process is dead, stands still, or has lost its bus."""
+
 
 @runtime_checkable
 class Watchable(Protocol):

@@ -184,6 +184,7 @@ class SirenProfile(Settings):
     arm: tuple[Act, ...] = ()
     arm_window_s: float = Field(0.0, ge=0.0)  # 0: arming does not run out
     modes: dict[Mode, tuple[Act, ...]]
+    run: tuple[Act, ...] = ()  # run a function that is programmed into it: its code comes with the call
     off: tuple[Act, ...] = Field(min_length=1)
     quiet_test: tuple[Act, ...] = ()
     quiet_test_s: float = Field(1.0, ge=0.0, le=60.0)  # until its result shows in the supervised channels
@@ -232,7 +233,7 @@ class Profile(Settings):
         return self
 
     def _check_siren(self, siren: SirenProfile) -> None:
-        acts = [*siren.arm, *siren.off, *siren.quiet_test]
+        acts = [*siren.arm, *siren.run, *siren.off, *siren.quiet_test]
         for steps in siren.modes.values():
             acts += steps
         for act in acts:

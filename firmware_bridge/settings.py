@@ -81,7 +81,8 @@ class GpioBus(Settings):
     record: str = Field("", description="simulated in this process: a file of JSON lines, one for each edge")
     keeper: bool = Field(
         True,
-        description="rpi, gpiod: relays are held by a small process of their own, off in time though the node hangs",
+        description="relays are held by a small process of their own, off in time though the node hangs; "
+        "false: no siren may hang on these lines, unless a relay of its own ends each sound",
     )
 
     @model_validator(mode="after")
@@ -177,6 +178,27 @@ def require_one_test(good: float | None, least: float | None, most: float | None
         raise ValueError(f"least ({least:g}) is above most ({most:g})")
 
 
+class SoundSettings(Settings):
+    """A sound that the siren ends by itself, though node and bus are dead."""
+
+    mode: Mode = Field(description="steady, wail, pulsed or voice")
+    own_end_s: float = Field(
+        gt=0.0, le=MAX_HOLD_S, description="its length, as programmed there and measured at commissioning"
+    )
+    function: Annotated[int, Field(ge=0, le=0xFFFF)] | None = Field(
+        None, description="siren controllers: the code of the function that plays it; without: the tone itself"
+    )
+    message: Annotated[int, Field(ge=0, le=0xFFFF)] | None = Field(
+        None, description="siren controllers, mode voice: the number of the message, where no function plays it"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.message is not None and (self.mode is not Mode.VOICE or self.function is not None):
+            raise ValueError("message belongs to mode = 'voice' without a function")
+        return self
+
+
 class SirenSettings(Settings):
     """A siren: contacts of a relay device, or a controller whose profile has a [siren] table."""
 
@@ -185,6 +207,12 @@ class SirenSettings(Settings):
     contacts: dict[Mode | Literal["any"], Id] = Field(
         default_factory=dict,
         description="mode (steady, wail, pulsed, voice) = relay; any: all modes that are not named, but voice",
+    )
+    sounds: tuple[SoundSettings, ...] = Field(
+        (),
+        alias="sound",
+        max_length=32,
+        description="sounds that end by themselves: needed where nothing else outlives the node (docs/devices.md)",
     )
     feedback: ChannelRef | None = Field(None, description="a contact or current switch that is 1 while it sounds")
     supervision: dict[Id, SupervisedRef] = Field(

@@ -119,6 +119,7 @@ TROUBLE: Final[Mapping[SirenTrouble, Verdict]] = {
     SirenTrouble.NO_FEEDBACK: (Ready.DEGRADED, "no-feedback"),
     SirenTrouble.DOUBT: OK,  # an order needs one round more, and gets it
     SirenTrouble.STORE: (Ready.CANNOT_SOUND, "store"),
+    SirenTrouble.BEYOND: (Ready.CANNOT_SOUND, "beyond"),
 }
 SIGHT: Final[Mapping[Sight, Verdict]] = {
     Sight.HEARD: OK,

@@ -263,6 +263,7 @@ class SirenTrouble(IntFlag):
     NO_FEEDBACK = 1 << 6  # the plan asks for proof, and it has nothing to prove with
     DOUBT = 1 << 7  # orders must quote the boot nonce
     STORE = 1 << 8  # the order store cannot be written: orders are refused
+    BEYOND = 1 << 9  # a policy asks for a signal that it has not, or that nothing would end if its node died
 
 
 @dataclass(frozen=True, slots=True)

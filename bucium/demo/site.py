@@ -152,6 +152,14 @@ channel = "alarm"
 [[siren]]
 id = "mill"
 device = "informer"
+[[siren.sound]]            # what is programmed into it: it ends by itself, though node and bus are dead
+mode = "wail"
+function = 1
+own_end_s = 3.0            # a blast of the signal
+[[siren.sound]]
+mode = "wail"
+function = 2
+own_end_s = 1.0            # for the growl test
 [siren.supervision]        # contacts at the Informer's own inputs
 mains = {{ device = "informer", channel = "input-1" }}
 battery = {{ device = "informer", channel = "input-2" }}

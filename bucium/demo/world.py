@@ -76,6 +76,7 @@ id = "mill-informer"
 line = "mill-siren"
 profile = "federal-informer"
 initial = {{ input-1 = 1, input-2 = 1, input-3 = 1 }}  # mains, battery, door
+function = [{{ code = 1, tone = "wail", length_s = 3.0 }}, {{ code = 2, tone = "wail", length_s = 1.0 }}]
 
 [[board]]
 id = "quay-board"

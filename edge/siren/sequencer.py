@@ -11,14 +11,13 @@ from itertools import pairwise
 from typing import Final
 
 from cython_ext import NS_PER_S, Clock, ConfigError
-from firmware_bridge.sirens.driver import Siren
+from firmware_bridge.sirens.driver import DEAD_MAN_S, Siren
 from firmware_bridge.sirens.mode import Mode
 from lanes.orders import SOUND_MAX_S
 from lanes.plan import Pattern
 from lanes.sounding import CONTINUOUS_MAX_S
 
 RETRY_S: Final = 0.25  # after a switch that failed; a Modbus answer takes up to 0.2 s
-DEAD_MAN_S: Final = 0.5  # how much longer than its blast a siren may sound if we die: off ≤ 1 s after the maximum
 
 
 @dataclass(frozen=True, slots=True)

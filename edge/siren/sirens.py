@@ -12,7 +12,6 @@ from typing import Final
 
 from cython_ext import Clock, Level
 from firmware_bridge.sirens.driver import Siren as Driver
-from firmware_bridge.sirens.mode import Mode as SirenMode
 from lanes.identity import EventKey
 from lanes.keys import Mode
 from lanes.orders import SOUND_MAX_S, Action
@@ -21,6 +20,7 @@ from lanes.planfile import SignedPlan
 from lanes.reports import REFERENCE_BYTES, ReceiptData, SirenState, SirenTrouble, Stage
 from lanes.store import StoreError
 
+from . import fit
 from .activation import Activation, Choice, arbitrate
 from .answers import Answers
 from .bystander import open_stop
@@ -68,6 +68,7 @@ class Sirens:
             siren.id: Sounder(
                 siren,
                 drivers[siren.id],
+                beyond=fit.beyond(signed.plan, siren, drivers[siren.id]),
                 clock=clock,
                 store=store,
                 tell=self._step,
@@ -82,7 +83,8 @@ class Sirens:
         self._standing = Standing(signed, self._standing.node, self._standing.boot, self._store)
         for siren in self._standing.sirens.values():
             if siren.id in self.sounders:
-                self.sounders[siren.id].replan(siren)
+                sounder = self.sounders[siren.id]
+                sounder.replan(siren, beyond=fit.beyond(signed.plan, siren, sounder.driver))
 
     @property
     def undriven(self) -> tuple[str, ...]:
@@ -254,8 +256,9 @@ class Sirens:
         """What the siren is to sound, if nothing here and now stands against it; else it is answered."""
         assert one.pattern is not None
         sounder, opened = self.sounders.get(one.siren.id), one.opened
-        if sounder is None or not _able(sounder.driver, one.pattern):
-            self._refuse(refuse(opened, Why.UNSUPPORTED, "this siren cannot sound that pattern", one.siren.id))
+        why = fit.why_not(sounder.driver, one.pattern, one.limit_s) if sounder else "no driver"
+        if sounder is None or why:
+            self._refuse(refuse(opened, Why.UNSUPPORTED, why, one.siren.id))
             return None
         core = opened.order.core
         activation = Activation(
@@ -314,7 +317,8 @@ class Sirens:
     ) -> str:
         """Sound by this node's own decision, at once; the disk comes after. "" when it sounds, else why not."""
         sounder, store = self.sounders.get(siren), self._store
-        if sounder is None or not _able(sounder.driver, pattern):
+        limit_s = min(float(max_s or SOUND_MAX_S), pattern.length_s + SPARE_S, float(SOUND_MAX_S))
+        if sounder is None or fit.why_not(sounder.driver, pattern, limit_s):
             return Why.UNSUPPORTED
         hold = store.hold(siren, incident, Mode.LIVE, self._clock.monotonic_ns(), events)
         if hold is not None and (hold.level is Level.NORMAL or level <= hold.level):
@@ -324,7 +328,6 @@ class Sirens:
         spent = [store.spent(siren, event) for event in events]
         if (sounded is not None and level <= sounded) or (spent and all(s and level <= s.level for s in spent)):
             return "already"
-        limit_s = min(float(max_s or SOUND_MAX_S), pattern.length_s + SPARE_S, float(SOUND_MAX_S))
         zeros, epoch = bytes(REFERENCE_BYTES), store.order_epoch
         activation = Activation(
             siren, zeros, incident, Mode.LIVE, level, pattern, limit_s, epoch, reflex=True, events=events
@@ -408,8 +411,3 @@ class Sirens:
         for mode in Mode:
             self._store.learn(refused.siren, refused.incident, mode, refused.level)
         self._dirty.set()
-
-
-def _able(driver: Driver, pattern: Pattern) -> bool:
-    """Whether the siren has every tone of the pattern. Voice may be missing: the tones warn without it."""
-    return all(s.mode == "voice" or SirenMode(s.mode) in driver.modes for s in pattern.segments)

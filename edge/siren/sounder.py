@@ -10,6 +10,7 @@ from typing import Final
 
 from cython_ext import NS_PER_S, Clock
 from firmware_bridge.driver import Outcome
+from firmware_bridge.sirens.driver import DEAD_MAN_S
 from firmware_bridge.sirens.driver import Siren as Driver
 from firmware_bridge.sirens.mode import Mode as SirenMode
 from lanes import readiness
@@ -36,6 +37,7 @@ COAST_S: Final = 10.0  # a motor siren runs down; measured sound is not unordere
 TURNING_S: Final = 1.0  # how often, while it sounds, the parts are looked at that show only then
 QUIET_FAULTS: Final = ("unreachable", "driver", "not-seen", "sounding")
 GROWL_S: Final = 0.5
+ENDED_S: Final = 0.4  # how soon after its own end a siren must be seen silent: before the driver's dead man would end it
 GROWL_EVERY_S: Final = 600.0  # heard by people, so no row of growls can become a signal that nobody approved
 
 
@@ -47,6 +49,7 @@ class Sounder:
         siren: Siren,
         driver: Driver,
         *,
+        beyond: bool = False,
         clock: Clock,
         store: OrderStore,
         tell: Callable[[ReceiptData], None],
@@ -58,7 +61,7 @@ class Sounder:
         self.current: Activation | None = None
         self.parts = Supervision(clock)
         self.trouble = self.parts.trouble
-        self.replan(siren)
+        self.replan(siren, beyond=beyond)
         self._clock = clock
         self._store = store
         self._tell_receipt = tell
@@ -71,9 +74,10 @@ class Sounder:
         self._growled_ns: int | None = None
         self._testing: tuple[bytes, bytes] | None = None  # the order's reference, and its incident
 
-    def replan(self, siren: Siren) -> None:
-        """The siren as another plan describes it. What sounds goes on to its own end."""
+    def replan(self, siren: Siren, *, beyond: bool = False) -> None:
+        """The siren as another plan describes it. What sounds goes on to its own end. `beyond`: a policy asks what it cannot."""
         self.siren = siren
+        self._mark(SirenTrouble.BEYOND, on=beyond)
         self._mark(SirenTrouble.NO_FEEDBACK, on=siren.proof and not self.driver.can_prove)
 
     # Orders.
@@ -252,7 +256,7 @@ class Sounder:
             outcome = await self.driver.quiet_test()
             return outcome.ok, "silent-test" if outcome.ok else _fault(outcome.reason)
         if action is Action.GROWL_TEST:
-            return (await self._growl()).ok, "growl-test"
+            return await self._growl()
         await self._look()
         seen = self.trouble & (SirenTrouble.UNREACHABLE | SirenTrouble.SUPERVISION | SirenTrouble.NOT_SEEN)
         return not seen, "unreachable" if seen & SirenTrouble.UNREACHABLE else "supervision" if seen else "ready"
@@ -269,19 +273,36 @@ class Sounder:
         if stage is not None:
             self._tell(*self._testing, stage, reason)
 
-    async def _growl(self) -> Outcome:
+    async def _growl(self) -> tuple[bool, str]:
         mode = self._plain_mode()
         assert mode is not None
+        ends_s = self.driver.own_end_s(mode, GROWL_S)
         try:
-            outcome = await self.driver.start(mode, GROWL_S)
-            await asyncio.sleep(GROWL_S)
+            outcome = await self.driver.start(mode, (ends_s or GROWL_S) + DEAD_MAN_S)
+            if ends_s is None or not self.driver.hears or not outcome.ok:
+                await asyncio.sleep(GROWL_S)
+                return outcome.ok, "growl-test"
+            return await self._ends_alone(ends_s)
         finally:
             self._silence()
-        return outcome
+
+    async def _ends_alone(self, ends_s: float) -> tuple[bool, str]:
+        """A sound that the siren is to end by itself is let do so, and measured: nothing else ends it if this node dies."""
+        began_ns = self._clock.monotonic_ns()
+        within_ns = round((ends_s + ENDED_S) * NS_PER_S)
+        heard = False
+        while self._clock.monotonic_ns() - began_ns < within_ns:
+            await asyncio.sleep(POLL_S)
+            proof = await self.driver.measure()
+            if heard and proof is not None and proof.sounding is False:
+                return True, "growl-test"
+            heard = heard or (proof is not None and proof.sounding is True)
+        return not heard, "own-end" if heard else "growl-test"  # too short to be heard: nothing is known
 
     def _plain_mode(self) -> SirenMode | None:
-        modes = [m for m in SirenMode if m in self.driver.modes and m is not SirenMode.VOICE]
-        return modes[0] if modes else None
+        """A tone that it has, for as long as a growl."""
+        tones = (mode for mode in SirenMode if mode is not SirenMode.VOICE)
+        return next((mode for mode in tones if self.driver.can_sound(mode, GROWL_S)), None)
 
     # Silence and supervision.
 

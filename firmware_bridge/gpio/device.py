@@ -31,6 +31,7 @@ class Gpio:
         self.real = chip.real
         self.chip = chip
         self.clock = clock
+        self._keeper = settings.keeper
         self._inputs: list[InputLine] = []
         self._outputs: list[OutputLine] = []
         self._listeners: dict[str, Callable[[bool, int], None]] = {}
@@ -60,6 +61,11 @@ class Gpio:
         """Call `callback` before the lines are let go."""
         self._at_close.append(callback)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether relays are let go in time though this process stands still."""
+        return self._keeper and isinstance(self.chip, TimedChip)
+
     async def open(self) -> None:
         self._wanted = True
         await self._ensure()
@@ -83,7 +89,7 @@ class Gpio:
     async def write(self, line: str, high: bool, hold_s: float = 0.0) -> None:
         """OSError on trouble. `hold_s`: how long at most, where the chip itself can see to it; 0: no end."""
         chip = self.chip
-        if isinstance(chip, TimedChip):
+        if self._keeper and isinstance(chip, TimedChip):
             await self._do(lambda name: chip.write_for(name, high, hold_s), line)
         else:
             await self._do(lambda name: chip.write(name, high), line)
@@ -268,6 +274,10 @@ class GpioDevice:
     def has_timer(self, point: str) -> bool:
         """Whether `pulse` works on this point."""
         return point in self._relays
+
+    def ends_alone(self, point: str) -> bool:
+        """See `driver.Device.ends_alone`: when a keeper holds the line, or the board is only in this process."""
+        return point in self._relays and self.bus.keeps
 
     def _stop(self) -> None:
         """End the timers; the bus's close lets the relays off."""

@@ -1,7 +1,7 @@
 """A simulated board in another process, over its Unix socket: JSON lines, a reply for each request, edges in between.
 
     {"n": 1, "do": "take", "inputs": [...], "outputs": [...]}   ->  {"n": 1, "ok": true}
-    {"n": 2, "do": "write", "line": "GPIO5", "high": true}      ->  {"n": 2, "ok": true}
+    {"n": 2, "do": "write", "line": "GPIO5", "high": true}      ->  {"n": 2, "ok": true}     with "hold_s": to rest after it
     {"n": 3, "do": "read", "line": "GPIO6"}                     ->  {"n": 3, "ok": true, "high": false}
                                                                 <-  {"edge": "GPIO6", "high": true, "at_ns": 123}
 
@@ -22,7 +22,7 @@ LINE_MOST: Final = 64 * 1024  # bytes of one JSON line
 
 
 class RemoteChip:
-    """Contract: `chip.Chip`."""
+    """Contract: `chip.Chip` and `chip.TimedChip`."""
 
     real = False
 
@@ -69,6 +69,10 @@ class RemoteChip:
 
     async def write(self, line: str, high: bool) -> None:
         await self._ask("write", line=line, high=high)
+
+    async def write_for(self, line: str, high: bool, hold_s: float) -> None:
+        """See `chip.TimedChip`: the simulator is the keeper too, and outlives this process."""
+        await self._ask("write", line=line, high=high, hold_s=hold_s)
 
     async def _ask(self, do: str, **fields: object) -> dict[str, Any]:
         if self._writer is None or self._listener is None or self._listener.done():

@@ -5,6 +5,7 @@ a node in the same process holds; over a Unix socket it is `remote.RemoteChip`. 
 its outputs fall to rest, as the kernel's lines do.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ RECORD_MOST: Final = 100_000  # edges kept in memory: a day of a siren pattern i
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A line changed. `by` is "holder" (the node), "world" (the simulation) or "release" (the holder went)."""
+    """A line changed. `by`: "holder" (the node), "world" (the simulation), "release" (the holder went), "keeper" (time over)."""
 
     at_ns: int
     line: str
@@ -68,6 +69,12 @@ class Board:
             raise OSError(f"line {line} is not an output of yours")
         self._set(line, high, "holder")
 
+    def rest(self, holder: object, line: str) -> None:
+        """The relay keeper of `holder` lets go of an output: its time is over. Another's line by now stays as it is."""
+        held = self._holders.get(line)
+        if held is not None and held[0] is holder and held[1] is None:
+            self._set(line, held[2], "keeper")
+
     def release(self, holder: object) -> None:
         """The holder goes: its outputs fall to rest."""
         for line, (owner, on_edge, rest) in list(self._holders.items()):
@@ -94,12 +101,13 @@ class Board:
 
 
 class SimulatedChip:
-    """A board in this process, held by a node (contract: `chip.Chip`)."""
+    """A board in this process, held by a node (contract: `chip.Chip` and `chip.TimedChip`)."""
 
     real = False
 
     def __init__(self, board: Board) -> None:
         self.board = board
+        self._ends: dict[str, asyncio.TimerHandle] = {}
 
     def require_names(self, lines: Sequence[str]) -> None:
         """See `chip.Chip`: any name will do."""
@@ -108,6 +116,9 @@ class SimulatedChip:
         self.board.take(self, inputs, outputs, on_edge)
 
     async def close(self) -> None:
+        for end in self._ends.values():
+            end.cancel()
+        self._ends.clear()
         self.board.release(self)
 
     async def read(self, line: str) -> bool:
@@ -117,3 +128,11 @@ class SimulatedChip:
 
     async def write(self, line: str, high: bool) -> None:
         self.board.write(self, line, high)
+
+    async def write_for(self, line: str, high: bool, hold_s: float) -> None:
+        """See `chip.TimedChip`: this board is in this process, and stands still when it does."""
+        await self.write(line, high)
+        if (end := self._ends.pop(line, None)) is not None:
+            end.cancel()
+        if hold_s > 0:
+            self._ends[line] = asyncio.get_running_loop().call_later(hold_s, self.board.rest, self, line)

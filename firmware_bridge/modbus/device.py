@@ -116,6 +116,10 @@ class ModbusDevice:
         target = self.profile.write.get(point)
         return target is not None and target.pulse is not None
 
+    def ends_alone(self, point: str) -> bool:
+        """See `driver.Device.ends_alone`: the timer is the device's own."""
+        return self.has_timer(point)
+
     def none(self, reason: str) -> tuple[Reading, ...]:
         """Every channel MISSING, for `reason`."""
         return tuple(missing(one.id, self._clock.monotonic_ns(), reason) for one in self.channels)

@@ -32,6 +32,7 @@ class SimulatedBoard:
         self._writers: set[asyncio.StreamWriter] = set()
         self._clients: set[asyncio.Task[None]] = set()
         self._by_line: dict[str, tuple[str, bool]] = {}
+        self._ends: dict[str, asyncio.TimerHandle] = {}  # the relay keeper's: when a line goes to rest by itself
         for channel, contact in self._inputs.items():
             self._by_line[contact.line] = (channel, contact.active_low)
             self.board.levels[contact.line] = contact.active_low  # at rest
@@ -67,6 +68,9 @@ class SimulatedBoard:
         self._server = await asyncio.start_unix_server(self._client, self._socket, limit=LINE_MOST)
 
     async def close(self) -> None:
+        for end in self._ends.values():
+            end.cancel()
+        self._ends.clear()
         if self._server is not None:
             self._server.close()
             for writer in list(self._writers):
@@ -100,6 +104,15 @@ class SimulatedBoard:
             with contextlib.suppress(OSError):
                 writer.close()
 
+    def _write(self, holder: object, line: str, high: bool, hold_s: float) -> None:
+        """As the relay keeper does: to rest after `hold_s`, unless it is written again before; 0: no end."""
+        self.board.write(holder, line, high)
+        if (end := self._ends.pop(line, None)) is not None:
+            end.cancel()
+        if hold_s > 0:
+            loop = asyncio.get_running_loop()
+            self._ends[line] = loop.call_later(hold_s, self.board.rest, holder, line)
+
     def _answer(self, holder: object, line: bytes, edge: Any) -> dict[str, Any]:
         number = 0
         try:
@@ -111,7 +124,7 @@ class SimulatedBoard:
                     outputs = [OutputLine(**one) for one in message["outputs"]]
                     self.board.take(holder, inputs, outputs, edge)
                 case "write":
-                    self.board.write(holder, str(message["line"]), bool(message["high"]))
+                    self._write(holder, str(message["line"]), bool(message["high"]), float(message.get("hold_s", 0)))
                 case "read":
                     return {"n": number, "ok": True, "high": self.board.levels[str(message["line"])]}
                 case other:

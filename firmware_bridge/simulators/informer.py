@@ -1,10 +1,11 @@
 """The Federal Signal Informer's behaviour: arm, act, activation detected, cancel (domain.md §2.4 K).
 
 - A tone or a voice message sounds only while the controller is armed; arming lasts `arm_window_s`.
+- A function sounds what is programmed into it (`program`), armed or not, and ends by itself after its length.
 - Each new function resets 'activation detected'; a sound that really sounds sets it again after `DETECT_S`.
 - A tone ends with cancel, disarm or master reset, or by itself after `TONE_S`. A quiet test makes no sound.
-It can fail on cue: "deaf" (does not arm), "mute" (accepts, but nothing sounds and nothing is detected),
-"stuck" (does not stop on cancel; the tone's own end still comes).
+It can fail on cue: "deaf" (neither arms nor runs a function), "mute" (accepts, but nothing sounds and nothing is detected),
+"stuck" (does not stop on cancel; the sound's own end still comes), "endless" (no sound ends by itself).
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from .device import SimulatedDevice
 DETECT_S: Final = 0.2  # our choice: the manual does not say how soon
 TONE_S: Final = 180.0  # our choice: how long a tone sounds that nobody cancels
 VOICE_S: Final = 10.0
-FAILURES: Final = ("", "deaf", "mute", "stuck")
+FAILURES: Final = ("", "deaf", "mute", "stuck", "endless")
 
 
 class Informer:
@@ -32,10 +33,15 @@ class Informer:
         self._armed_ns: int | None = None
         self._playing = ""
         self._timers: list[asyncio.TimerHandle] = []
+        self._functions: dict[int, tuple[str, float]] = {}
         siren = device.profile.siren
         self._window_ns = int((siren.arm_window_s if siren else 0.0) * NS_PER_S)
         self._tones = {value: name for name, value in device.profile.write["tone"].values.items()}
         self._utilities = {value: name for name, value in device.profile.write["utility"].values.items()}
+
+    def program(self, code: int, tone: str, length_s: float) -> None:
+        """What its program gives a function: the tone that it plays, and for how long."""
+        self._functions[code] = (tone, length_s)
 
     @property
     def armed(self) -> bool:
@@ -52,8 +58,15 @@ class Informer:
                 self._play(
                     self._tones[value] if point == "tone" else f"voice-{value}", VOICE_S if point == "voice" else TONE_S
                 )
-        elif point == "run" or (point.startswith("run-") and value):
-            self._detected(False)
+        elif point == "run":
+            self._run(value)
+        elif point.startswith("run-") and value:
+            self._run(int(point.removeprefix("run-")))
+
+    def _run(self, code: int) -> None:
+        self._detected(False)
+        if code in self._functions and self._failure != "deaf":
+            self._play(*self._functions[code])
 
     def fail(self, how: str) -> None:
         if how not in FAILURES:
@@ -82,10 +95,9 @@ class Informer:
         self._playing = name
         self._device.sound(name, True, "bus")
         loop = asyncio.get_running_loop()
-        self._timers = [
-            loop.call_later(DETECT_S, self._detected, True),
-            loop.call_later(length_s, self._end, "timer"),
-        ]
+        self._timers = [loop.call_later(DETECT_S, self._detected, True)]
+        if self._failure != "endless":
+            self._timers.append(loop.call_later(length_s, self._end, "timer"))
 
     def _end(self, by: str) -> None:
         self.stop()

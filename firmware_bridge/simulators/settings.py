@@ -28,6 +28,14 @@ class PtyLineSettings(Settings):
 LineSettings = Annotated[TcpLineSettings | PtyLineSettings, Field(discriminator="type")]
 
 
+class FunctionSettings(Settings):
+    """A function that somebody has programmed into a siren controller: it ends by itself."""
+
+    code: int = Field(ge=0, le=0xFFFF)
+    tone: str = Field(min_length=1)
+    length_s: float = Field(gt=0.0, le=3600.0)
+
+
 class SimulatedDeviceSettings(Settings):
     """A Modbus device, made from its profile."""
 
@@ -37,6 +45,7 @@ class SimulatedDeviceSettings(Settings):
     unit: int = Field(-1, ge=-1, le=255)  # -1: the profile's
     address_offset: int = Field(0, ge=0, le=65535)
     initial: dict[str, float] = Field(default_factory=dict)  # channel → value in its unit
+    function: tuple[FunctionSettings, ...] = ()  # an Informer's, as programmed
 
 
 class BoardSettings(Settings):

@@ -61,7 +61,11 @@ class Simulation:
                 raise ConfigError(f"{one.id}: unit {unit} is on line {one.line} already")
             device = SimulatedDevice(one.id, profile, unit, one.address_offset, self.record, clock)
             if profile.behaviour == "informer":
-                device.behaviour = Informer(device, clock)
+                device.behaviour = informer = Informer(device, clock)
+                for function in one.function:
+                    informer.program(function.code, function.tone, function.length_s)
+            elif one.function:
+                raise ConfigError(f"{one.id}: profile {one.profile} has no functions to programme")
             for channel, value in one.initial.items():
                 device.memory.set(channel, value)
             self.devices[one.id] = device

@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Final
 
 from cython_ext.clock import Clock
 from cython_ext.errors import ConfigError
 from cython_ext.model import Status
 from firmware_bridge.driver import Device, Outcome, Priority, Reading
-from firmware_bridge.settings import MAX_HOLD_S
+from firmware_bridge.settings import MAX_HOLD_S, SoundSettings
 
-from .driver import Proof, SirenStatus, Supervised
+from .driver import DEAD_MAN_S, END_S, Proof, SirenStatus, Supervised
 from .mode import Mode
+
+SHORT_S: Final = 0.05  # how much too early a programmed sound may end: what a pattern's switches may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +52,41 @@ class BaseSiren:
         proof_within_s: float,
         supervision: Mapping[str, Watched],
         clock: Clock,
+        sounds: tuple[SoundSettings, ...] = (),
     ) -> None:
         self.id = name
         self.real = device.bus.real
         self.modes = modes
         self.can_prove = feedback is not None
+        self.hears = feedback is not None
         self.proof_within_s = proof_within_s
         self._device = device
         self._feedback = feedback
         self._supervision = supervision
         self._clock = clock
+        self._sounds = sounds
         self._one_act = asyncio.Lock()
         self._dead_man: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Outcome]] = set()
+
+    def can_sound(self, mode: Mode, sound_s: float) -> bool:
+        return mode in self.modes and (self._told(mode) or self.own_end_s(mode, sound_s) is not None)
+
+    def own_end_s(self, mode: Mode, sound_s: float) -> float | None:
+        if self._told(mode):
+            return None
+        ends = [one.own_end_s for one in self._sounds if one.mode is mode]
+        return min((end for end in ends if sound_s - SHORT_S <= end <= sound_s + END_S), default=None)
+
+    def _told(self, mode: Mode) -> bool:
+        """A timer that outlives us is told each time how long the sound of this mode may last."""
+        raise AssertionError("each siren has its own")
+
+    def _ending(self, mode: Mode, hold_s: float) -> SoundSettings | None:
+        """The sound that ends next after what is left of its segment, and in time; a start that comes late has less left."""
+        left_s = hold_s - DEAD_MAN_S
+        found = [one for one in self._sounds if one.mode is mode and abs(one.own_end_s - left_s) <= END_S]
+        return min(found, key=lambda one: (one.own_end_s < left_s - SHORT_S, abs(one.own_end_s - left_s)), default=None)
 
     async def open(self) -> None:
         await self.off()
@@ -74,15 +99,17 @@ class BaseSiren:
     async def arm(self) -> Outcome:
         return Outcome(True, "needs no arming", self._clock.monotonic_ns())
 
-    async def start(self, mode: Mode, hold_s: float, *, voice: int = 0) -> Outcome:
+    async def start(self, mode: Mode, hold_s: float) -> Outcome:
         if mode not in self.modes:
             raise ConfigError(f"siren {self.id} has no mode {mode}: it has {', '.join(sorted(self.modes)) or 'none'}")
         if not 0.0 < hold_s <= MAX_HOLD_S:
             raise ConfigError(f"siren {self.id}: cannot sound for {hold_s} s (0 to {MAX_HOLD_S:.0f} s at a time)")
+        if not self._told(mode) and self._ending(mode, hold_s) is None:
+            return Outcome(False, "nothing would end it in time", self._clock.monotonic_ns())
         async with self._one_act:
             self._disarm_dead_man()
             self._dead_man = asyncio.get_running_loop().call_later(hold_s, self._expire)
-            return await self._sound(mode, hold_s, voice)
+            return await self._sound(mode, hold_s)
 
     async def off(self) -> Outcome:
         async with self._one_act:
@@ -125,7 +152,7 @@ class BaseSiren:
         """The siren's own silent test; nothing where it has none."""
         return Outcome(True, at_ns=self._clock.monotonic_ns())
 
-    async def _sound(self, mode: Mode, hold_s: float, voice: int) -> Outcome:
+    async def _sound(self, mode: Mode, hold_s: float) -> Outcome:
         raise AssertionError("each siren has its own")
 
     async def _silence(self) -> Outcome:

@@ -7,7 +7,7 @@ from math import inf
 from cython_ext.clock import Clock
 from cython_ext.errors import ConfigError
 from firmware_bridge.driver import Device
-from firmware_bridge.profile import Check, Profile
+from firmware_bridge.profile import Check, Profile, SirenProfile
 from firmware_bridge.settings import ChannelRef, SirenSettings, SupervisedRef
 
 from .base import Watched
@@ -28,18 +28,43 @@ def make_siren(settings: SirenSettings, devices: Mapping[str, Device], clock: Cl
     supervision = {name: _supervised(ref, devices, whose) for name, ref in settings.supervision.items()}
     if settings.contacts:
         contacts = _contacts(settings, device)
-        return ContactSiren(settings.id, device, contacts, feedback, within_s, supervision, clock)
+        _time_relays(settings)
+        return ContactSiren(settings.id, device, contacts, feedback, within_s, supervision, clock, settings.sounds)
     profile: Profile | None = getattr(device, "profile", None)
     if profile is None or profile.siren is None:
         raise ConfigError(
             f'{whose}: device {device.id} is not a siren controller: name its relays, contacts = {{ any = "relay-1" }}'
         )
     procedure = profile.siren
+    _playable(settings, procedure, whose)
     if feedback is None and procedure.proof is not None:
         feedback = Watched(device, procedure.proof.channel, procedure.proof.good)
         within_s = procedure.proof_within_s
     own = {name: _checked(device, one) for name, one in procedure.supervision.items()}
-    return ControllerSiren(settings.id, device, procedure, feedback, within_s, {**own, **supervision}, clock)
+    own |= supervision
+    return ControllerSiren(settings.id, device, procedure, feedback, within_s, own, clock, settings.sounds)
+
+
+def _playable(settings: SirenSettings, procedure: SirenProfile, whose: str) -> None:
+    """ConfigError for a sound that the controller's map has no way to begin."""
+    for sound in settings.sounds:
+        if sound.function is not None and not procedure.run:
+            raise ConfigError(
+                f"{whose}: the profile has no way to run function {sound.function}: its [siren] has no run"
+            )
+        if sound.function is None and sound.mode not in procedure.modes:
+            raise ConfigError(f"{whose}: the profile has no tone {sound.mode}: name the function that plays it")
+        if sound.function is None and sound.mode is Mode.VOICE and sound.message is None:
+            raise ConfigError(f"{whose}: a voice sound names its function or its message")
+
+
+def _time_relays(settings: SirenSettings) -> None:
+    """ConfigError where a contact is given what only a siren controller has."""
+    for sound in settings.sounds:
+        if sound.function is not None or sound.message is not None:
+            raise ConfigError(f"siren {settings.id}: function and message belong to siren controllers, not to contacts")
+        if sound.mode not in settings.contacts and "any" not in settings.contacts:
+            raise ConfigError(f"siren {settings.id}: no contact sounds {sound.mode}")
 
 
 def _contacts(settings: SirenSettings, device: Device) -> dict[Mode, str]:

@@ -33,7 +33,7 @@ from lanes.planfile import SignedPlan
 from lanes.reports import ReceiptData, Stage, TransitionData
 from lanes.store import run_here
 from tests.kit.clock import ManualClock, run_virtual
-from tests.kit.modbus import MemoryLine, device
+from tests.kit.modbus import SOUNDS, MemoryLine, device
 from tests.kit.orders import BOOT, CONTROLLER, NODE, PLAN, ZONES, Maker, Say, key_of
 from tests.kit.plans import key_entry, signed
 from tests.kit.relay_monitor import RelayMonitor
@@ -227,7 +227,9 @@ class Station:
         self.line.record.watch(self._entry)
         self.make = Maker(clock, plan=plan())
         devices: dict[str, Device] = {"informer": device(self.bus, "federal-informer", 1, clock)}
-        self.siren = make_siren(SirenSettings.model_validate({"id": "s1", "device": "informer"}), devices, clock)
+        self.siren = make_siren(
+            SirenSettings.model_validate({"id": "s1", "device": "informer", "sound": SOUNDS}), devices, clock
+        )
         self.store = OrderStore(
             folder / "orders.db", anchor=folder / "orders.anchor", clock=clock, runner=run_here, entropy=bytes
         )

@@ -23,7 +23,7 @@ from lanes.readiness import Input, Ready, Seen, judge, unpack
 from lanes.reports import DRAWN_UNKNOWN, ReceiptData, SirenState, SirenTrouble, Stage
 from lanes.store import run_here
 from tests.kit.clock import ManualClock, run_virtual
-from tests.kit.modbus import MemoryLine, device
+from tests.kit.modbus import SOUNDS, MemoryLine, device
 from tests.kit.orders import BOOT, NODE, Maker, Say, siren_plan
 from tests.kit.relay_monitor import RelayMonitor
 
@@ -54,7 +54,7 @@ class Bench:
         bus = self.line.bus(timeout_s=0.2)
         self.bus = bus
         devices: dict[str, Device] = {"informer": device(bus, "federal-informer", 1, clock)}
-        settings = {"id": "s1", "device": "informer", "supervision": PARTS}
+        settings = {"id": "s1", "device": "informer", "sound": SOUNDS, "supervision": PARTS}
         self.siren = make_siren(SirenSettings.model_validate(settings), devices, clock)
         self.sirens = Sirens(
             signed=siren_plan(),

@@ -19,7 +19,7 @@ from firmware_bridge.sirens.driver import Siren
 from firmware_bridge.sirens.make import make_siren
 from firmware_bridge.sirens.mode import Mode
 from tests.kit.clock import ManualClock, run_virtual
-from tests.kit.modbus import MemoryLine, device
+from tests.kit.modbus import SOUNDS, MemoryLine, device
 
 Scenario = Callable[[Siren, MemoryLine], Awaitable[None]]
 
@@ -52,7 +52,7 @@ def happened(line: MemoryLine, what: str) -> list[tuple[str, float, str]]:
     return [(one.name, one.value, one.by) for one in line.record if one.what == what]
 
 
-INFORMER: dict[str, object] = {"device": "informer"}
+INFORMER: dict[str, object] = {"device": "informer", "sound": [*SOUNDS, {"mode": "steady", "own_end_s": 180.0}]}
 RELAY: dict[str, object] = {"device": "relays", "contacts": {"any": "relay-1", "wail": "relay-2"}}
 
 
@@ -74,11 +74,12 @@ def test_one_failed_act_fails_the_whole() -> None:
 
 def test_an_informer_sounds_proves_and_stops() -> None:
     async def scenario(siren: Siren, line: MemoryLine) -> None:
-        assert siren.modes == set(Mode)
+        assert siren.modes == {Mode.STEADY, Mode.WAIL}, "those whose end is programmed"
         assert siren.can_prove
+        assert not siren.hears, "its register says only that it has sounded"
         assert siren.can_quiet_test
         assert (await siren.arm()).ok
-        assert (await siren.start(Mode.WAIL, 20.0)).ok
+        assert (await siren.start(Mode.WAIL, 16.5)).ok
         await asyncio.sleep(siren.proof_within_s)
         proof = await siren.measure()
         assert proof is not None
@@ -100,7 +101,7 @@ def test_an_informer_arms_by_itself_when_its_window_has_run_out() -> None:
     async def scenario(siren: Siren, line: MemoryLine) -> None:
         await siren.arm()
         await asyncio.sleep(256.0)
-        assert (await siren.start(Mode.STEADY, 10.0)).ok
+        assert (await siren.start(Mode.STEADY, 180.5)).ok
         await asyncio.sleep(1.0)
 
     line = play(INFORMER, scenario)
@@ -113,7 +114,7 @@ def test_an_informer_that_does_not_sound_is_found_out(how: str) -> None:
         behaviour = line.units[1].behaviour
         assert behaviour is not None
         behaviour.fail(how)
-        assert (await siren.start(Mode.STEADY, 20.0)).ok, "it accepts the order"
+        assert (await siren.start(Mode.STEADY, 16.5)).ok, "it accepts the order"
         await asyncio.sleep(siren.proof_within_s)
         proof = await siren.measure()
         assert proof is not None
@@ -208,20 +209,102 @@ def test_two_tests_of_one_point_are_refused(wrong: dict[str, float]) -> None:
 
 def test_voice_takes_its_message_number() -> None:
     async def scenario(siren: Siren, line: MemoryLine) -> None:
-        assert (await siren.start(Mode.VOICE, 30.0, voice=3)).ok
+        assert (await siren.start(Mode.VOICE, 10.5)).ok
 
-    assert happened(play(INFORMER, scenario), "sound")[0] == ("voice-3", 1, "bus")
+    spoken = {"device": "informer", "sound": [{"mode": "voice", "message": 3, "own_end_s": 10.0}]}
+    assert happened(play(spoken, scenario), "sound")[0] == ("voice-3", 1, "bus")
 
 
 def test_the_dead_man_ends_what_nobody_ends() -> None:
+    """This process's own timer; the sound's own end would come a second later."""
+
     async def scenario(siren: Siren, line: MemoryLine) -> None:
-        await siren.start(Mode.STEADY, 5.0)
-        await asyncio.sleep(4.9)
+        assert siren.own_end_s(Mode.STEADY, 15.0) == 16.0
+        await siren.start(Mode.STEADY, 15.5)
+        await asyncio.sleep(15.4)
         assert happened(line, "sound") == [("steady", 1, "bus")]
         await asyncio.sleep(0.2)
         assert happened(line, "sound") == [("steady", 1, "bus"), ("steady", 0, "bus")]
 
     play(INFORMER, scenario)
+
+
+def test_an_informer_ends_by_itself_when_the_node_dies() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        assert siren.can_sound(Mode.STEADY, 16.0)
+        assert (await siren.start(Mode.STEADY, 16.5)).ok
+        began_ns = line.clock.monotonic_ns()
+        line.misbehaviour[1] = Misbehaviour(Fault.DEAD)  # from here on the node is as good as dead
+        await asyncio.sleep(40.0)
+        line.misbehaviour.clear()
+        ended = next(one.at_ns for one in line.record if one.what == "sound" and not one.value)
+        assert (ended - began_ns) / 1e9 == pytest.approx(16.0, abs=0.05)
+
+    assert happened(play(INFORMER, scenario), "sound") == [("steady", 1, "bus"), ("steady", 0, "timer")]
+
+
+def test_what_nothing_would_end_in_time_is_not_begun() -> None:
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        before = line.requests.get(1, 0)
+        for sound_s in (14.9, 16.1, 30.0, 118.9):
+            assert not siren.can_sound(Mode.STEADY, sound_s)
+        assert siren.can_sound(Mode.STEADY, 15.0)
+        assert not siren.can_sound(Mode.PULSED, 16.0)
+        outcome = await siren.start(Mode.STEADY, 30.0)
+        assert (outcome.ok, outcome.reason) == (False, "nothing would end it in time")
+        assert line.requests.get(1, 0) == before, "nothing was written"
+
+    assert not happened(play(INFORMER, scenario), "sound")
+
+
+def test_a_start_that_comes_late_still_ends_in_time() -> None:
+    """Of a blast of 16 s one second is over: 16 s more would end at the last moment. Then only a shorter one may begin."""
+
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        assert (await siren.start(Mode.STEADY, 15.5)).ok
+        assert not (await siren.start(Mode.STEADY, 15.4)).ok
+
+    assert ("register", "run", 1) in [(one.what, one.name, one.value) for one in play(INFORMER, scenario).record]
+
+
+@pytest.mark.parametrize(
+    ("sound", "can"),
+    [([], ()), ([{"mode": "steady", "own_end_s": 16.0}], (16.0, 15.0)), ([{"mode": "wail", "own_end_s": 16.0}], ())],
+)
+def test_a_plain_coil_sounds_only_what_a_time_relay_ends(
+    sound: list[dict[str, object]], can: tuple[float, ...]
+) -> None:
+    """A coil board without timers (here a register of the Informer's stands for one: it has no pulse)."""
+
+    async def scenario(siren: Siren, line: MemoryLine) -> None:
+        for sound_s in (16.0, 15.0, 14.0, 17.0):
+            assert siren.can_sound(Mode.STEADY, sound_s) is (sound_s in can)
+        outcome = await siren.start(Mode.STEADY, 16.5)
+        assert outcome.ok is bool(can)
+
+    coil = {"device": "informer", "contacts": {"any": "run-4"}, "sound": sound}
+    written = [one for one in play(coil, scenario).record if one.name == "run-4" and one.value]
+    assert len(written) == bool(can)
+
+
+@pytest.mark.parametrize("keeper", [True, False])
+def test_a_line_of_the_board_sounds_only_with_its_keeper(keeper: bool) -> None:
+    clock = ManualClock()
+
+    async def main() -> None:
+        board = Board(clock)
+        bus = Gpio(GpioBus(type="gpio", id="pins", chip="simulated", keeper=keeper), SimulatedChip(board), clock)
+        lines = {"output": [{"point": "horn", "line": "GPIO27"}]}
+        pins = GpioDevice(DeviceSettings.model_validate({"id": "pins", "bus": "pins", **lines}), bus, clock)
+        settings = {"id": "school", "device": "pins", "contacts": {"any": "horn"}}
+        siren = make_siren(SirenSettings.model_validate(settings), {"pins": pins}, clock)
+        await bus.open()
+        assert siren.can_sound(Mode.STEADY, 16.0) is keeper
+        assert (await siren.start(Mode.STEADY, 16.5)).ok is keeper
+        assert [edge.high for edge in board.record if edge.line == "GPIO27"] == ([True] if keeper else [])
+        await bus.close()
+
+    run_virtual(main(), clock)
 
 
 def test_a_relay_board_ends_by_its_own_timer_when_the_node_dies() -> None:
@@ -326,6 +409,12 @@ def test_misuse_is_refused() -> None:
         ({"device": "relays"}, "contacts ="),
         ({"device": "relays", "contacts": {"any": "relay-9"}}, "no relay 'relay-9'"),
         ({"device": "informer", "feedback": {"device": "relays", "channel": "x"}}, "no channel 'x'"),
+        ({"device": "informer", "sound": [{"mode": "voice", "own_end_s": 9}]}, "its function or its message"),
+        ({"device": "relays", "contacts": {"any": "relay-1"}, "sound": [SOUNDS[0]]}, "not to contacts"),
+        (
+            {"device": "relays", "contacts": {"wail": "relay-1"}, "sound": [{"mode": "steady", "own_end_s": 9}]},
+            "no contact sounds steady",
+        ),
         ({"device": "informer", "supervision": {"door": {"device": "x", "channel": "x"}}}, "no device 'x'"),
     ],
 )

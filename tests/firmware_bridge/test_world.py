@@ -48,6 +48,10 @@ initial = { level = 1.5 }
 id = "informer"
 line = "river"
 profile = "federal-informer"
+[[device.function]]
+code = 1
+tone = "steady"
+length_s = 5.0
 
 [[device]]
 id = "rain"
@@ -105,8 +109,9 @@ def node(base: Path, port: int, *, timeout_s: float = 0.5, probe_s: float = 0.5)
         DeviceSettings(id="relays", bus="serial", unit=2, profile="waveshare-relay8"),
         DeviceSettings.model_validate(CONTACTS),
     ]
+    sound = {"mode": "steady", "function": 1, "own_end_s": 5.0}
     sirens = [
-        SirenSettings(id="school", device="informer"),
+        SirenSettings.model_validate({"id": "school", "device": "informer", "sound": [sound]}),
         SirenSettings.model_validate({"id": "quay", "device": "relays", "contacts": {"any": "relay-1"}}),
         SirenSettings.model_validate(
             {

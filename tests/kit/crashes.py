@@ -4,8 +4,9 @@ python -m tests.kit.crashes --seeds 1000        the last line is: seeds N, late 
 
 Each seed orders a sound of a random length on real drivers in virtual time, and breaks a few things at random moments: the
 ledger's disk, the order store's disk, the relay's writes, the feedback, the task that plays, the task that guards, the wall
-clock; a flood of garbage; the node itself, stopped or dead without a last word (then the kernel lets a GPIO line go, and a
-relay board's own timer runs out). The relay monitor judges; a control shows that each seed did sound.
+clock; a flood of garbage; the node itself, stopped or dead without a last word (then the kernel lets a GPIO line go, a relay
+board's own timer runs out, or a siren controller's programmed length). The relay monitor judges; a control shows that each seed
+did sound.
 """
 
 import argparse
@@ -139,15 +140,16 @@ async def on_a_board(folder: Path, random: Random, outcome: Outcome) -> None:
 
 
 async def on_a_line(folder: Path, random: Random, outcome: Outcome) -> None:
-    """One life with a relay board on Modbus, whose line dies: only the board's own timer is left."""
-    max_s = random.choice([2, 5, 10, 20, 40, 120])
-    async with line_rig(folder, "coil-timed") as r:
+    """One life on Modbus, whose line dies: only the relay board's own timer is left, or the Informer's programmed length."""
+    kind, most_s = random.choice([("coil-timed", [2, 5, 10, 20, 40, 120]), ("informer", [5, 16, 42, 68, 120])])
+    max_s = random.choice(most_s)
+    async with line_rig(folder, kind) as r:
         await r.give(r.make.order(max_s=max_s), max_s)
         await asyncio.sleep(0.5)
         outcome.sounded += r.sounds
         await asyncio.sleep(random.uniform(0, max_s - 0.5))
         _cut(r, random)
-        outcome.broken["line_dies"] += 1
+        outcome.broken[f"line_dies_{kind}"] += 1
         await asyncio.sleep(max_s + AFTER_S)
         r.monitor.check(r.clock.monotonic_ns())
         outcome.late += r.monitor.findings

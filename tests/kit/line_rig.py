@@ -1,7 +1,7 @@
 """A node's siren on a Modbus line in memory: real drivers, real frames, virtual time, and the relay monitor on what sounds.
 
 The line has an Informer (unit 1), a relay board with timers of its own (unit 2) and a contact module (unit 3) whose first input
-hears the siren behind relay 1. `deaf`: it does not.
+hears the siren behind relay 1, or the Informer. `deaf`: it does not.
 """
 
 import asyncio
@@ -17,13 +17,18 @@ from firmware_bridge.settings import DeviceSettings, ModbusRtuBus, SirenSettings
 from firmware_bridge.simulators.record import Entry
 from lanes.reports import ReceiptData, Stage
 from lanes.store import run_here
-from tests.kit.modbus import MemoryLine
+from tests.kit.modbus import SOUNDS, MemoryLine
 from tests.kit.orders import BOOT, NODE, Maker, siren_plan
 from tests.kit.relay_monitor import RelayMonitor
 from tests.kit.siren_rig import clock_of
 
 SIREN: Final[dict[str, dict[str, Any]]] = {
-    "informer": {"device": "informer"},
+    "informer": {"device": "informer", "sound": SOUNDS},
+    "informer-heard": {  # with a contact that follows its sound
+        "device": "informer",
+        "sound": SOUNDS,
+        "feedback": {"device": "contacts", "channel": "alarm-1", "within_s": 2.0},
+    },
     "coil-timed": {  # the Waveshare board's own timer
         "device": "relays",
         "contacts": {"any": "relay-1"},
@@ -36,7 +41,7 @@ DEVICES: Final = {"informer": ("federal-informer", 1), "relays": ("waveshare-rel
 class LineRig:
     """What a test holds. The siren is s1, its line in the monitor `s1` too."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path, kind: str, **changes: Any) -> None:
         self.clock = clock_of()
         self.make = Maker(self.clock)
         self.monitor = RelayMonitor({"s1": "s1"})
@@ -54,7 +59,7 @@ class LineRig:
         self.bridge = Bridge(
             [bus],
             devices,
-            [SirenSettings.model_validate({"id": "s1", **SIREN[kind]})],
+            [SirenSettings.model_validate({"id": "s1", **SIREN[kind], **changes})],
             clock=self.clock,
             make_bus=lambda _settings, _clock, _base: self.line.bus(timeout_s=0.2),
         )
@@ -79,7 +84,7 @@ class LineRig:
         closes = (entry.device, entry.name) == ("relays", "relay-1")
         if sounds or closes:
             self.monitor.edge("s1", bool(entry.value), entry.at_ns)
-        if closes and not self.deaf:
+        if (closes or sounds) and not self.deaf:
             self.line.units[3].memory.set("alarm-1", entry.value)
 
     async def give(self, data: bytes, max_s: float = 120.0) -> None:
@@ -96,9 +101,9 @@ class LineRig:
 
 
 @asynccontextmanager
-async def line_rig(folder: Path, kind: str) -> AsyncIterator[LineRig]:
-    """A running node; at the end the monitor has found nothing."""
-    made = LineRig(folder, kind)
+async def line_rig(folder: Path, kind: str, **changes: Any) -> AsyncIterator[LineRig]:
+    """A running node; at the end the monitor has found nothing. `changes` are of the siren's settings."""
+    made = LineRig(folder, kind, **changes)
     await made.bridge.open()
     task = asyncio.create_task(made.sirens.run())
     await asyncio.sleep(1.0)

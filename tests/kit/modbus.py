@@ -5,6 +5,7 @@
 
 import struct
 from collections.abc import Callable
+from typing import Final
 
 from cython_ext.clock import Clock
 from firmware_bridge.modbus.bus import ModbusBus
@@ -16,6 +17,18 @@ from firmware_bridge.simulators.device import SimulatedDevice
 from firmware_bridge.simulators.informer import Informer
 from firmware_bridge.simulators.line import Line, request_of
 from firmware_bridge.simulators.record import Record
+
+# What these tests' Informers have programmed: function code, tone, seconds. The blasts of the kit's patterns, and a growl.
+PROGRAMMED: Final = (
+    (1, "steady", 16.0),
+    (2, "steady", 60.0),
+    (3, "steady", 5.0),
+    (4, "steady", 120.0),
+    (5, "steady", 1.0),
+    (6, "wail", 16.0),
+    (7, "wail", 3.0),
+)
+SOUNDS: Final = [{"mode": tone, "function": code, "own_end_s": length_s} for code, tone, length_s in PROGRAMMED]
 
 
 class MemoryLine(Line):
@@ -34,7 +47,9 @@ class MemoryLine(Line):
     def add(self, profile: str, unit: int, *, name: str = "", offset: int = 0) -> SimulatedDevice:
         device = SimulatedDevice(name or f"unit-{unit}", load(profile), unit, offset, self.record, self.clock)
         if device.profile.behaviour == "informer":
-            device.behaviour = Informer(device, self.clock)
+            device.behaviour = informer = Informer(device, self.clock)
+            for function in PROGRAMMED:
+                informer.program(*function)
         self.units[unit] = device
         return device
 

@@ -134,6 +134,7 @@ profile = "federal-informer"
 [[siren]]
 id = "s2"
 device = "informer"
+sound = [{ mode = "steady", function = 1, own_end_s = 60.0 }]
 """
 CONTROLLER = """
 [controller]
@@ -147,9 +148,10 @@ live = "../keys/iasi.live.pem"
 exercise = "../keys/iasi.exercise.pem"
 test = "../keys/iasi.test.pem"
 """
+LONG = {"code": 1, "tone": "steady", "length_s": 60.0}
 WORLD = {
     "line": [{"type": "tcp", "id": "siren"}],
-    "device": [{"id": "informer", "line": "siren", "profile": "federal-informer"}],
+    "device": [{"id": "informer", "line": "siren", "profile": "federal-informer", "function": [LONG]}],
 }
 
 

@@ -10,8 +10,8 @@ are struck. When the limits of all orders are over, all is mended, the water fal
 What can be promised when the process itself is gone is the hardware's to keep, and so it is watched:
 
     s-mill        the relay board's own timer: off ≤ 1 s after the maximum whatever happened
-    s-quay        a line of the board: let go when the process dies, and off at the next start where the pin keeps its level;
-                  a process that is stopped holds its line until the watchdog kills it, 30 s later
+    s-quay        a line of the board: let go when the process dies, and in time by the relay keeper when it is stopped; off at
+                  the next start where the keeper died too and the pin keeps its level
 """
 
 import asyncio
@@ -177,7 +177,7 @@ class Crashes:
                 world.freeze(node)
             case _:
                 wires.latches = siren not in site.FALLS_OFF and how == "killed" and self.rng.random() < 0.4
-                if wires.latches:  # what cannot start again cannot let it go
+                if wires.latches:  # the keeper is dead too; what cannot start again cannot let it go
                     world.machines[node].slow_s = 0.0
                     world.disks[node].heal()
                     world.witness.forgive(siren, world.now_ns + round(START_S * NS))

@@ -173,6 +173,15 @@ class OwnChip(SimulatedChip):
 
         self.board.take(self, inputs, outputs, edge)
 
+    async def write_for(self, line: str, high: bool, hold_s: float) -> None:
+        """The relay keeper is a process of its own: its time runs on when the node is stopped."""
+        await self.write(line, high)
+        if (end := self._ends.pop(line, None)) is not None:
+            end.cancel()
+        if hold_s > 0:
+            loop = asyncio.get_running_loop()
+            self._ends[line] = loop.call_later(hold_s, self.board.rest, self, line, context=Context())
+
 
 def _life() -> Life:
     life = HERE.get()

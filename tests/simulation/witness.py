@@ -86,13 +86,10 @@ class Witness:
             self._counters = {key: value for key, value in self._counters.items() if key[0] != node}
             self._may_ns.pop(site.SIREN_OF.get(node, ""), None)
 
-    def thawed(self, node: str, since_ns: int, now_ns: int) -> None:
-        """A node that was stopped goes on: it heard nothing meanwhile, and nobody ended its blast."""
+    def thawed(self, node: str, since_ns: int) -> None:
+        """A node that was stopped goes on: it heard nothing meanwhile."""
         if node in self._heard_ns:
             self._heard_ns[node] = self._before_ns[node] = min(self._heard_ns[node], since_ns)
-            siren = site.SIREN_OF.get(node, "")
-            if siren not in site.FALLS_OFF:
-                self.forgive(siren, now_ns)
 
     def forgive(self, siren: str, until_ns: int) -> None:
         """Nobody can end this blast before then."""

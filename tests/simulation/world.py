@@ -201,7 +201,7 @@ class World:
         if since_ns is not None:
             self.mute.end((name,))
             self.still.end((name,))
-            self.witness.thawed(name, since_ns, self.now_ns)
+            self.witness.thawed(name, since_ns)
 
     def _stopped(self, name: str, lives: int) -> None:
         machine = self.machines[name]
