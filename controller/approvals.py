@@ -61,7 +61,8 @@ class Request:
         """What it still needs, or empty."""
         valid = self.valid(now_us)
         if len(valid) < self.people:
-            return f"{self.people - len(valid)} more of {self.people} people"
+            more = f"{self.people - len(valid)} more of {self.people} people"
+            return more if self.centres < 2 else f"{more}, of {self.centres} centres"
         centres = {each.centre for each in valid if each.centre}
         if self.centres > 1 and len(centres) < self.centres:
             return "a person of another centre"

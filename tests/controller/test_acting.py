@@ -170,6 +170,7 @@ def test_people_of_two_centres_where_the_policy_asks_for_them(tmp_path: Path) ->
         text = text.replace(at, f'centre = "{centre}"\n{at}')
     control = ControlRoom(tmp_path / "j.db", signed(text))
     request = control.act(REQUEST)
+    assert request["missing"] == "2 more of 2 people, of 2 centres"
     control.approve(request, "ana")
     assert control.approve(request, "ion")["missing"] == "a person of another centre"
     assert control.orders() == []
