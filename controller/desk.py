@@ -238,7 +238,7 @@ class Desk:
                     "zones": list(described.zones) if described else [],
                     "stage": stage_of(view.stage) if view.heard_us else "unknown",
                     "order_epoch": view.order_epoch,
-                    "hold_s": view.hold_s,
+                    "hold_s": view.held_s(room.clock.wall_us()),
                     "trouble": view.trouble,
                     "heard_us": view.heard_us,
                     **self._picture.siren(view),

@@ -38,7 +38,12 @@ class SirenView:
     hold_s: int = 0
     trouble: int = 0
     heard_us: int = 0
+    stated_us: int = 0  # when the row came; receipts tell less
     state: SirenState | None = None  # the row itself, with its inputs and its battery
+
+    def held_s(self, now_us: int) -> int:
+        """What is left of the stop's hold: the node says it once, and time goes on."""
+        return min(self.hold_s, max(0, self.hold_s - (now_us - self.stated_us) // 1_000_000))
 
     @property
     def inputs(self) -> Inputs:
@@ -141,6 +146,7 @@ class Registry:
             if view is not None and view.node == node:
                 view.stage, view.order_epoch, view.hold_s = row.stage, row.order_epoch, row.hold_s
                 view.trouble, view.heard_us, view.state = row.trouble, now_us, row
+                view.stated_us = now_us
 
     def pack(self) -> list[Any]:
         sirens = [
@@ -166,4 +172,5 @@ class Registry:
             if view is not None:
                 view.stage, view.order_epoch, view.hold_s = Stage(stage), order_epoch, hold_s
                 view.trouble, view.heard_us = trouble, heard_us
+                view.stated_us = heard_us  # or a little before
                 view.state = SirenState.unpack(rest[0]) if rest and rest[0] else None

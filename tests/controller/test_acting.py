@@ -14,7 +14,7 @@ from lanes.acts import ALL, AckAlarm, CheckSiren, RequestSiren, ResetAlarm, Shel
 from lanes.control import ControlError
 from lanes.keys import Mode, Role
 from lanes.orders import Action, Approval
-from lanes.reports import Stage
+from lanes.reports import SirenState, Stage
 from tests.kit.control_room import CONTROLLER, ControlRoom, FakeNode
 from tests.kit.plans import PLAN, key, key_entry, signed, with_keys
 
@@ -254,6 +254,16 @@ def test_a_stop_goes_to_every_siren_withdraws_starts_and_holds_the_incident(cont
         node, node.level("gauge", Level.ALARM, Level.DANGER)
     )  # but a higher Level has no policy of its own here
     assert control.orders() == []
+
+
+def test_what_is_left_of_a_hold_runs_down_at_the_desk(control: ControlRoom) -> None:
+    """The node says it once; a receipt that comes later does not make it young again."""
+    node = control.node("n1")
+    control.hear(node, node.state(sirens=(SirenState(0, Stage.STOPPED, 1, 60),)))
+    view = control.room.fold.registry.sirens["s1"]
+    began_us = control.clock.wall_us()
+    view.heard_us = began_us + 40_000_000
+    assert [view.held_s(began_us + at_s * 1_000_000) for at_s in (-5, 0, 15, 60, 500)] == [60, 60, 45, 0, 0]
 
 
 def test_a_higher_level_may_sound_after_a_stop(tmp_path: Path) -> None:
