@@ -37,7 +37,7 @@ COAST_S: Final = 10.0  # a motor siren runs down; measured sound is not unordere
 TURNING_S: Final = 1.0  # how often, while it sounds, the parts are looked at that show only then
 QUIET_FAULTS: Final = ("unreachable", "driver", "not-seen", "sounding")
 GROWL_S: Final = 0.5
-ENDED_S: Final = 0.4  # how soon after its own end a siren must be seen silent: before the driver's dead man would end it
+ENDED_S: Final = 0.4  # how soon after its own end a siren must be seen silent: before the driver's dead man ends it
 GROWL_EVERY_S: Final = 600.0  # heard by people, so no row of growls can become a signal that nobody approved
 
 
