@@ -73,7 +73,7 @@ class BaseSiren:
         return mode in self.modes and (self._told(mode) or self.own_end_s(mode, sound_s) is not None)
 
     def own_end_s(self, mode: Mode, sound_s: float) -> float | None:
-        if self._told(mode):
+        if mode not in self.modes or self._told(mode):
             return None
         ends = [one.own_end_s for one in self._sounds if one.mode is mode]
         return min((end for end in ends if sound_s - SHORT_S <= end <= sound_s + END_S), default=None)

@@ -392,6 +392,8 @@ def test_a_relay_of_this_board_with_its_feedback() -> None:
 
 def test_misuse_is_refused() -> None:
     async def scenario(siren: Siren, line: MemoryLine) -> None:
+        assert not siren.can_sound(Mode.VOICE, 1.0)
+        assert siren.own_end_s(Mode.VOICE, 1.0) is None
         with pytest.raises(ConfigError, match="no mode voice"):
             await siren.start(Mode.VOICE, 1.0)
         for hold_s in (0.0, -1.0, 300.5):
