@@ -117,7 +117,10 @@ class Acting:
         return alarm
 
     def _covered(self, signed: Signed, zones: tuple[str, ...]) -> None:
+        known = [zone.id for zone in self._room.plan.zones]
         missing = [zone for zone in zones if zone not in signed.zones]
+        if missing and missing[0] not in known:
+            raise ControlError("zone", f"the plan has no zone {missing[0]!r}; it has: {', '.join(known)}")
         if missing:
             raise ControlError("zone", f"{signed.person} is not named for zone {missing[0]} in the plan")
 
@@ -218,8 +221,9 @@ class Acting:
         """One more person's yes, by key or by passkey. When it is the last that was missing, the order goes."""
         room, now_us = self._room, self._room.clock.wall_us()
         request, signer, once, end_us = self._passkey(data) if is_assertion(data) else self._signature(data, now_us)
+        mode = request.core.mode.name.lower()
         if signer.mode is not request.core.mode:
-            raise ControlError("mode", f"the request is {request.core.mode.name.lower()}, sign with that key")
+            raise ControlError("mode", f"the request is {mode}: sign it with your {mode} key")
         if not (signer.zones and signer.covers(request.core.zones)):
             raise ControlError("zone", f"{signer.id} is not named for all of {', '.join(request.core.zones)}")
         self.once(once, end_us)

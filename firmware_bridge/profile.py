@@ -4,6 +4,7 @@ A profile that loads is complete: types fit, references meet, every channel's va
 request where the device keeps them in one table. Anything else is ConfigError.
 """
 
+from difflib import get_close_matches
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -251,7 +252,9 @@ def load(name: str, base: Path | None = None) -> Profile:
     if name.endswith(".toml"):
         return load_toml((base or Path()) / name, Profile)
     if name not in names():
-        raise ConfigError(f"there is no profile {name!r}: give one of {', '.join(names())}, or a path ending in .toml")
+        near = get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]!r}? There are" if near else "give one of"
+        raise ConfigError(f"there is no profile {name!r}: {hint} {', '.join(names())}, or a path ending in .toml")
     return _shipped(name)
 
 

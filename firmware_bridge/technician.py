@@ -5,14 +5,15 @@ alone unless `destructive` says that nobody counts with it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Final
 
 from cython_ext.clock import Clock
 from cython_ext.model import Status
 
-from .driver import Device, Priority, Reading
+from .driver import Channel, Device, Priority, Reading
 from .modbus import frames
 from .modbus.bus import ModbusBus
 from .modbus.plan import blocks
@@ -101,7 +102,20 @@ def row(source: Device, reading: Reading) -> Row:
         text=reading.text,
         unit=channel.unit,
         quality=", ".join(names) or "ok",
-        reason=reading.reason,
+        reason=reading.reason or _beyond(channel, reading.value),
         raw=reading.raw,
         at_ns=reading.at_ns,
     )
+
+
+def _beyond(channel: Channel, value: float) -> str:
+    """What a technician should know of a value that the device vouches for, and that this channel cannot have."""
+    if isnan(value) or channel.low <= value <= channel.high:
+        return ""
+    return f"beyond {channel.low:g} to {channel.high:g}, which this channel can be: another device or word order?"
+
+
+def silence(rows: Sequence[Row]) -> str:
+    """The one reason why a device said nothing at all; empty when it said something, or for different reasons."""
+    reasons = {row.reason for row in rows if row.quality == "missing"}
+    return reasons.pop() if len(reasons) == 1 and all(row.quality == "missing" for row in rows) else ""

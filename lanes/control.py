@@ -98,6 +98,10 @@ async def _send(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
     await writer.drain()
 
 
+def _nobody(path: Path, error: OSError) -> ControlError:
+    return ControlError("no-service", f"no service answers at {path} ({error.strerror or error}); is it running?")
+
+
 def ask(path: Path, verb: str, **args: Any) -> Any:
     """One request from a command line; ControlError when the service refuses or is not there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
@@ -108,7 +112,7 @@ def ask(path: Path, verb: str, **args: Any) -> Any:
             with client.makefile("rb") as file:
                 line = file.readline(LINE_BYTES_MAX)
         except OSError as error:
-            raise ControlError("no-service", f"no service answers at {path} ({error}); is it running?") from None
+            raise _nobody(path, error) from None
     return _result(path, line)
 
 
@@ -125,7 +129,7 @@ async def call(path: Path, verb: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **
     except TimeoutError:
         raise ControlError("no-answer", f"the service at {path} has not answered in {timeout_s:g} s") from None
     except OSError as error:
-        raise ControlError("no-service", f"no service answers at {path} ({error}); is it running?") from None
+        raise _nobody(path, error) from None
     except ValueError:
         line = b""  # longer than any answer
     return _result(path, line)

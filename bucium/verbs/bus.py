@@ -125,7 +125,10 @@ def read(
         device = technician.device(bus, known, SystemClock(), unit=unit, address_offset=offset)
         rows = await technician.read(device, channels, destructive=destructive)
         bad = sum(row.quality != "ok" for row in rows)
-        _show(rows, known.title, as_json)
+        if as_json or not technician.silence(rows):
+            _show(rows, known.title, as_json)
+        elif bus.health().connected:
+            raise BuciumError(_nothing(unit if unit >= 0 else known.unit, technician.silence(rows)))
 
     _with_bus(go, tcp, serial, baud, parity, known, timeout_s)
     if bad:
@@ -160,7 +163,11 @@ def watch(
         device = technician.device(bus, known, SystemClock(), unit=unit, address_offset=offset)
         seen = 0
         async for rows in technician.watch(device, channels, period_s=period_s, destructive=destructive):
-            _show(rows, "", as_json)
+            said_nothing = len(rows) > 1 and technician.silence(rows)
+            if said_nothing and not as_json:
+                say(f"nothing of {len(rows)} channels: {said_nothing}", "yellow")
+            else:
+                _show(rows, "", as_json)
             seen += 1
             if seen == count:
                 return
@@ -192,6 +199,13 @@ def _show(rows: list["Row"], title: str, as_json: bool) -> None:
             f"{channel:<20} {value:>12} {unit:<4} {quality}  {raw}  {reason}".rstrip(),
             "" if quality == "ok" else "yellow",
         )
+
+
+def _nothing(unit: int, reason: str) -> str:
+    """A device that said nothing at all, and what to look at."""
+    if "refused" in reason:
+        return f"unit {unit}: {reason}; another device than the profile's, or its registers lie elsewhere (--offset)"
+    return f"unit {unit}: {reason}; check its address (--unit), speed, parity, wiring (A/B) and power"
 
 
 def _profile(name: str) -> "Profile":
@@ -276,4 +290,6 @@ async def _open(settings: Any) -> "AsyncIterator[ModbusBus]":
     finally:
         await bus.close()
     if not health.connected:
-        raise BuciumError(f"the bus could not be reached: {health.reason or 'no connection'}")
+        place = f"{settings.host}:{settings.port}" if settings.type == "modbus-tcp" else settings.device
+        reason = health.reason.removeprefix("not connected: ") or "no connection"
+        raise BuciumError(f"the bus at {place} could not be reached: {reason}")

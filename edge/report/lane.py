@@ -148,12 +148,12 @@ class Lane:
                 if bugs is not None:
                     raise bugs from None
                 why = str(downs.exceptions[0]) if downs else why
-            self.connected = False
+            was_up, self.connected = self.connected, False
             self._outbox.grounded()
             steady = self._clock.monotonic_ns() - began_ns > STEADY_S * NS_PER_S
             failures = 0 if steady else failures + 1
             longest = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10))
-            if failures < 2:
+            if was_up or failures < 2:  # a line for each end, one for a row of attempts
                 log.warning("lane.down why=%s", why)
             await asyncio.sleep(longest * self._jitter())
 

@@ -10,6 +10,7 @@
 
 import asyncio
 import contextlib
+import os
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -229,7 +230,7 @@ class ModbusBus:
         try:
             self._port = await self._connect(self, max(0.05, (end_ns - now_ns) / NS_PER_S))
         except (OSError, TimeoutError) as error:
-            self._reason = str(error) or "no connection in time"
+            self._reason = _plainly(error)
             self._retry_s = min(max(RETRY_FIRST_S, 2 * self._retry_s), RETRY_MOST_S)
             self._retry_at_ns = self._clock.monotonic_ns() + int(self._retry_s * NS_PER_S)
             return False
@@ -261,3 +262,12 @@ class ModbusBus:
     def lost(self) -> None:
         self._port = None
         self._changed.set()
+
+
+def _plainly(error: OSError) -> str:
+    """Why a port did not open, in the system's own few words: libraries wrap them in more, once or twice over."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return str(error) or "no connection in time"
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or "no connection in time"  # unknown host names count by numbers of their own

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from difflib import get_close_matches
 from math import ceil
 from typing import Final
 
@@ -45,8 +46,10 @@ class ModbusDevice:
         asked = list(self.profile.channel) if channels is None else list(channels)
         unknown = [one for one in asked if one not in self.profile.channel]
         if unknown:
+            near = get_close_matches(unknown[0], self.profile.channel, n=1)
+            hint = f"did you mean {near[0]!r}? It has" if near else "it has"
             raise ConfigError(
-                f"device {self.id} has no channel {', '.join(unknown)}: it has {', '.join(self.profile.channel)}"
+                f"{self.profile.title} has no channel {', '.join(unknown)}: {hint} {', '.join(self.profile.channel)}"
             )
         async with self._one_reader:
             words, why, at_ns = await self._words(asked, priority)

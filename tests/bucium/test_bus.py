@@ -116,13 +116,49 @@ def test_a_silent_unit_is_missing_with_its_reason(face: Face, lines: dict[str, d
         (("read", "--profile", "vegapulse", "--tcp", "127.0.0.1"), "no profile"),
         (("scan", "--tcp", "127.0.0.1", "--units", "x"), "--units"),
         (("scan", "--tcp", "127.0.0.1", "--units", "0-9"), "1 to 255"),
-        (("read", "--profile", "vegapuls", "--serial", "/nonexistent/tty"), "could not be reached"),
+        (("read", "--profile", "vegapulse", "--tcp", "127.0.0.1"), "did you mean 'vegapuls'?"),
+        (
+            ("read", "--profile", "vegapuls", "--serial", "/nonexistent/tty"),
+            "the bus at /nonexistent/tty could not be reached: No such file or directory",
+        ),
+        (
+            ("read", "--profile", "geolux-lx80", "--tcp", "127.0.0.1:1"),
+            "the bus at 127.0.0.1:1 could not be reached: Connection refused",
+        ),
     ],
 )
 def test_mistakes_are_told(face: Face, words: tuple[str, ...], says: str) -> None:
     said = face("bus", *words)
     assert said.code == 1
     assert says in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == "", "no table of nothings"
+
+
+def test_a_device_that_says_nothing_is_one_line(face: Face, lines: dict[str, dict[str, Any]]) -> None:
+    where = ("--profile", "geolux-lx80", "--tcp", f"127.0.0.1:{lines['bridge']['port']}", "--timeout-s", 0.1)
+    said = face("bus", "read", *where, "--unit", 9)
+    assert said.code == 1
+    assert said.err.startswith("bucium: unit 9: the device did not answer; check its address")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    watched = face("bus", "watch", *where, "--unit", 9, "--count", 2, "--period-s", 0.1)
+    assert watched.out.splitlines()[0] == "nothing of 10 channels: the device did not answer"
+    assert len(watched.out.splitlines()) == 2
+
+
+def test_a_value_that_cannot_be_is_remarked(face: Face, lines: dict[str, dict[str, Any]]) -> None:
+    where = ("--profile", "vegapuls", "--tcp", f"127.0.0.1:{lines['bridge']['port']}", "--json")
+    address, level = face("bus", "read", "address", "level", *where).documents
+    assert address["value"] == 0.0
+    assert address["reason"].startswith("beyond 1 to 255")
+    assert level["reason"] == ""
+
+
+def test_a_channel_that_is_not_there_is_told_with_the_nearest(face: Face, lines: dict[str, dict[str, Any]]) -> None:
+    said = face("bus", "read", "levle", "--profile", "vegapuls", "--tcp", f"127.0.0.1:{lines['bridge']['port']}")
+    assert said.code == 1
+    assert "has no channel levle: did you mean 'level'?" in said.err
 
 
 def test_profiles_are_listed(face: Face) -> None:

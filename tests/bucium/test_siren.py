@@ -199,6 +199,7 @@ def test_a_request_is_for_a_siren_a_zone_or_all(siren, words: list[str], key: st
         ([], "name zones by --zone, sirens by --siren, or say --all"),
         (["--all", "--zone", "valea"], "name zones by --zone, sirens by --siren, or say --all"),
         (["--siren", "s9"], "the plan has no siren 's9'; it has: s1, s2"),
+        (["--zone", "ungeni"], "the plan has no zone 'ungeni'; it has: "),
         (["--siren", "s2", "--zone", "ungheni"], "siren s2 is none of ungheni"),
         (["--siren", "s1"], "eva is not named for zone ungheni"),
     ],

@@ -147,7 +147,7 @@ def test_an_approval_is_for_one_core_one_mode_and_one_time(control: ControlRoom)
     other = {**request, "digest": "00" * 32}
     with pytest.raises(ControlError, match="no open request"):
         control.approve(other, "ana")
-    with pytest.raises(ControlError, match="sign with that key"):
+    with pytest.raises(ControlError, match="sign it with your live key"):
         control.approve(request, "ana", Mode.EXERCISE)
     control.approve(request, "ana")
     control.wait(61)  # ana's yes is over

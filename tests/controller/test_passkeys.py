@@ -84,7 +84,7 @@ def test_each_yes_counts_once_and_for_its_request(control: ControlRoom) -> None:
         control.acting.approve(data)
     with pytest.raises(ControlError, match="no open request has this challenge"):
         yes(control, {**request, "digest": "00" * 32}, "ion")
-    with pytest.raises(ControlError, match="sign with that key"):
+    with pytest.raises(ControlError, match="sign it with your live key"):
         yes(control, request, "ion", Mode.EXERCISE)
     with pytest.raises(WireError, match="not on https"):
         yes(control, request, "ion", origin="https://evil.example")

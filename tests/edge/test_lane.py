@@ -101,6 +101,25 @@ def test_a_broker_that_dies_and_forgets_costs_nothing(tmp_path):
     run(tmp_path, scenario)
 
 
+def test_each_end_of_a_connection_is_a_line_and_a_row_of_attempts_is_one(tmp_path, caplog):
+    """A broker that is absent at the start, comes, and is lost before the connection was steady."""
+    caplog.set_level("INFO")
+
+    async def scenario(world):
+        world.broker.stop()
+        world.start(world.far.run(), world.beats())
+        await asyncio.sleep(60)
+        world.broker.start()
+        await until(lambda: world.lane.connected)
+        world.broker.stop()
+        await until(lambda: not world.lane.connected)
+        await asyncio.sleep(60)
+
+    run(tmp_path, scenario)
+    said = [record.getMessage().split()[0] for record in caplog.records]
+    assert [word for word in said if word in ("lane.up", "lane.down")] == ["lane.down", "lane.up", "lane.down"]
+
+
 class SlowConnector:
     """Links whose PUBACK comes when the message is through the wire, which is free again at `free_at()`."""
 
