@@ -247,9 +247,10 @@ class _Controller:
         folder = ready.local.at(config.controller.plan).parent
         self._people = People(self._room, folder, others("files"))
         self._checking = Checking(self._journal.path, lambda: self._journal.id, others("files"), self._trouble)
+        keep = self._keep if self._history else None
         self._host = Host(
             HostIdentity(config.telemetry.host or plan.controller, (plan.group,)),
-            listener=Intake(self._room, self._watchdog, self._keep if self._history else None, self._samples.keep),
+            listener=Intake(self._room, self._watchdog, keep, self._samples.keep, self._refusals.count),
             resolve=resolver(plan),
             connector=self._connector,
             store=StateTimeFile(ready.data / "state-time", others("files")),

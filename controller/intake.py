@@ -8,6 +8,7 @@ from .room import Room
 from .telemetry.presence import Data, EventKind, NodeEvent, Resolve
 from .watchdog import Watchdog
 
+BEFORE_BIRTH = "before_birth"  # said by a node that does not know yet that we have begun anew: no fault of it
 LOST = {
     EventKind.NODE_OFFLINE: True,
     EventKind.NODE_SUSPECT: True,
@@ -17,7 +18,10 @@ LOST = {
 
 
 class Intake:
-    """The host's listener. `keep` takes each payload to the history, `samples` to what people are shown; neither waits."""
+    """The host's listener. `keep` takes each payload to the history, `samples` to what people are shown; neither waits.
+
+    `refuse` counts what could not be read, by reason.
+    """
 
     def __init__(
         self,
@@ -25,7 +29,9 @@ class Intake:
         watchdog: Watchdog,
         keep: Callable[[Data], None] | None = None,
         samples: Callable[[Data], None] | None = None,
+        refuse: Callable[[str, str], None] | None = None,
     ) -> None:
+        self._refuse = refuse
         self._room = room
         self._samples = samples
         self._watchdog = watchdog
@@ -50,6 +56,8 @@ class Intake:
             self._room.trouble("host-duplicate", event.node, True)
         if node is None or event.group != self._room.plan.group:
             return
+        if event.kind is EventKind.REFUSED and event.reason != BEFORE_BIRTH and self._refuse is not None:
+            self._refuse(f"telemetry-{event.reason}", node.id)
         if event.kind in (EventKind.FLOODING, EventKind.CALM):
             self._room.trouble("telemetry-flooding", node.id, event.kind is EventKind.FLOODING)
         if event.kind in LOST:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from controller.intake import Intake, resolver
-from controller.telemetry.presence import Data
+from controller.telemetry.presence import Data, EventKind, NodeEvent
 from cython_ext import Hazard, Level, WireError
 from cython_ext.payload import DataType, Metric, Payload
 from cython_ext.topics import Verb
@@ -52,6 +52,23 @@ def test_a_metric_feeds_the_point_of_its_name_at_its_node_in_our_group(control: 
     assert resolve("prut", "n1", "radar", "gauge") == 0
     assert resolve("prut", "n2", "radar", "gauge") is None
     assert resolve("olt", "n1", "radar", "gauge") is None
+
+
+def test_telemetry_that_cannot_be_read_is_trouble_and_kept_with_its_reason(control: ControlRoom) -> None:
+    intake = Intake(control.room, control.watchdog, refuse=control.refusals.count)
+
+    def refused(reason: str, group: str = "prut", node: str = "n1") -> None:
+        intake.event(NodeEvent(EventKind.REFUSED, group, node, control.clock.monotonic_ns(), 0, "", reason))
+
+    refused("before_birth")  # after every start of ours
+    refused("truncated", group="olt")
+    refused("truncated", node="stranger")
+    assert ("messages-refused", "") not in control.codes()
+    refused("truncated")
+    assert ("messages-refused", "") in control.codes()
+    assert control.refusals.total == {"telemetry-truncated": 1}  # soon a row of the journal
+    control.wait(61)
+    assert ("messages-refused", "") not in control.codes()
 
 
 def test_it_adds_a_marked_raise_when_the_nodes_own_does_not_come(control: ControlRoom) -> None:
