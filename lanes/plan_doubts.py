@@ -14,6 +14,17 @@ def doubts(plan: Plan) -> Iterator[str]:
     for zone in plan.zones:
         if not any(zone.id in siren.zones for siren in plan.sirens):
             yield f"zone {zone.id!r} has no siren: what endangers it is told to dispatch only"
+    if plan.keys:  # else it is still without its roster
+        yield from _unbelieved(plan)
+
+
+def _unbelieved(plan: Plan) -> Iterator[str]:
+    signers = {(key.role, key.signer) for key in plan.keys if key.mode == "live"}
+    nodes = sorted({item.node for item in (*plan.points, *plan.sirens)})
+    for role, names in (("node", nodes), ("controller", [plan.controller])):
+        for name in names:
+            if (role, name) not in signers:
+                yield f"{role} {name!r} has no live key, so nobody believes it; make one: bucium keys issue {name} --role {role}"
 
 
 def _policy(plan: Plan, policy: Policy) -> Iterator[str]:

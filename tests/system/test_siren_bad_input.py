@@ -226,3 +226,12 @@ def test_a_driver_that_lies_is_found_out_by_measurement(tmp_path: Path, kind: st
             await test(r)
 
     run_virtual(main())
+
+
+def test_who_has_no_key_in_the_roster_is_told_when_the_plan_is_built():
+    plan = parse(with_keys(PLAN), Plan)
+    assert not [each for each in doubts(plan) if "live key" in each]
+    without = tuple(key for key in plan.keys if (key.signer, key.mode) != (plan.controller, "live"))
+    [doubt] = [each for each in doubts(plan.model_copy(update={"keys": without})) if "live key" in each]
+    assert doubt.startswith(f"controller {plan.controller!r} has no live key, so nobody believes it")
+    assert not [each for each in doubts(plan.model_copy(update={"keys": ()})) if "live key" in each], "no roster yet"
