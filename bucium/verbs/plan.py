@@ -8,6 +8,7 @@ import typer
 
 from bucium import people
 from bucium.output import emit, say, table, warn
+from bucium.register import Register
 from cython_ext import ConfigError, SystemClock
 from lanes import pieces, planfile
 from lanes.acts import ApplyPlan
@@ -73,13 +74,15 @@ def _require_people(plan: Plan, folder: Path) -> None:
 
 
 def read_source(source: Path, roster: Path | None = None) -> Plan:
-    """plan.toml, with the roster's tables after it; ConfigError as `lanes.settings.load`."""
+    """plan.toml, with the roster's tables after it, and what was revoked there; ConfigError as `lanes.settings.load`."""
     if roster is None:
         return load(source, Plan)
     try:
-        return parse(source.read_text() + "\n" + roster.read_text(), Plan, source=str(source))
+        plan = parse(source.read_text() + "\n" + roster.read_text(), Plan, source=str(source))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the plan or the roster: {error}") from None
+    gone = Register(roster.parent).revoked_kids()
+    return plan.model_copy(update={"revoked": tuple(dict.fromkeys((*plan.revoked, *gone)))}) if gone else plan
 
 
 @app.command()
