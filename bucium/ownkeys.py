@@ -54,17 +54,21 @@ class OwnKeys:
         """Where the request waits until it is answered."""
         return self.next / REQUEST
 
-    def enrol(self, name: str, role: str, token: str, *, cap: bool = False, hosts: tuple[str, ...] = ()) -> bool:
+    def enrol(
+        self, name: str, role: str, token: str, *, cap: bool = False, hosts: tuple[str, ...] = (), anew: bool = False
+    ) -> bool:
         """Make keys, and the request that the token vouches for. False: it was there already, for the same token.
 
-        `hosts`: a broker's names, for an authority that reads them in the request; ours goes by the token.
+        `anew`: the identity so far was revoked; it stays until the new one is adopted. `hosts`: a broker's names, for an
+        authority that reads them in the request; ours goes by the token.
 
         ConfigError when this host has an identity, or waits for an answer to another request.
         """
         voucher = key_of_token(token, require(name), role)
-        if self.current.exists():
+        if self.current.exists() and not anew:
             raise ConfigError(
-                f"this host is {self.about().id} already; for new keys run: bucium keys request --rotate",
+                f"this host is {self.about().id} already; for new keys run: bucium keys request --rotate (and --anew if it was "
+                "revoked)",
                 source=str(self.folder),
             )
         if self._waits(Request(name, role, "token", {}), voucher.public):

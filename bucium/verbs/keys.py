@@ -268,6 +268,7 @@ def list_(folder: Folder = Path("keys"), as_json: Json = False) -> None:
     keys = [
         (k.signer, k.role, k.mode, kid_of(bytes.fromhex(k.public)).hex(), k.zones, k.centre) for k in ring.signers()
     ]
+    publics = [key.public for key in ring.signers()]
     book = ring.register.read()
     tokens = [each for each in book.tokens if each.ends_us > now_us]
     if as_json:
@@ -277,8 +278,8 @@ def list_(folder: Folder = Path("keys"), as_json: Json = False) -> None:
                 "ok": True,
                 "planners": [{"id": name, "kid": kid} for name, kid in ring.planners()],
                 "keys": [
-                    {"signer": s, "role": r, "mode": m, "kid": kid, "zones": list(z), "centre": c}
-                    for s, r, m, kid, z, c in keys
+                    {"signer": s, "role": r, "mode": m, "kid": kid, "public": p, "zones": list(z), "centre": c}
+                    for (s, r, m, kid, z, c), p in zip(keys, publics, strict=True)
                 ],
                 "certificates": [{"id": name, "end_us": end_us} for name, end_us in ring.certificates()],
                 "tokens": [{"id": each.id, "role": each.role, "end_us": each.ends_us} for each in tokens],

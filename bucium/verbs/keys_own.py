@@ -41,6 +41,7 @@ def request(
     rotate: Annotated[bool, typer.Option("--rotate", help="New keys, vouched for by those that count now.")] = False,
     cap: Annotated[bool, typer.Option("--cap", help="controller: also a key that signs CAP messages.")] = False,
     host: Annotated[list[str] | None, typer.Option(help="broker: a name or address; once for each.")] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="The identity that this host has was revoked.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the request there.")] = None,
     folder: Folder = IDENTITY,
     as_json: Json = False,
@@ -59,7 +60,7 @@ def request(
         if role not in ROLES:
             raise ConfigError(f"role {role!r} is not known: {', '.join(ROLES)}")
         assert token is not None
-        made = own.enrol(name, role, _token(token), cap=cap, hosts=tuple(host or ()))
+        made = own.enrol(name, role, _token(token), cap=cap, hosts=tuple(host or ()), anew=anew)
     about = own.about(own.next)
     if out is not None:
         out.write_bytes(own.request_file.read_bytes())

@@ -57,6 +57,20 @@ def test_who_was_revoked_may_enrol_anew_with_other_keys(site: KeySite) -> None:
     assert len(site.listed()) == 2
 
 
+def test_a_host_that_was_revoked_keeps_what_it_has_until_it_adopts_another_identity(site: KeySite) -> None:
+    own = site.enrol("quay")
+    old = own.publics()
+    departure.revoke(site.ring, "quay", "a mistake", NOW_US)
+    token, _ = admission.token(site.ring, "quay", "node", NOW_US)
+    with pytest.raises(ConfigError, match="--anew"):
+        own.enrol("quay", "node", token)
+    own.enrol("quay", "node", token, anew=True)
+    site.admit("quay")
+    assert own.publics() == old
+    site.adopt("quay")
+    assert sorted(key.hex() for key in own.publics().values()) == site.roster("quay")
+
+
 def test_revocation_voids_an_open_token(site: KeySite) -> None:
     request = site.asked("quay")
     departure.revoke(site.ring, "quay", "a mistake", NOW_US)
