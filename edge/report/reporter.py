@@ -40,7 +40,7 @@ log = logging.getLogger("bucium.edge")
 Data = TransitionData | ReceiptData | TroubleData | BootData | ResetData
 COMMIT_EVENTS_MAX: Final = 64  # events of one commit: 20 kB of log
 WAITING_MAX: Final = 4096  # events waiting for the disk; beyond it record() waits, and post() drops troubles (counted)
-TEND_S: Final = 30.0  # ballast and disk looked after
+TEND_S: Final = 10.0  # ballast and disk looked after: a disk that filled up once may do so again soon
 
 
 @dataclass(eq=False, slots=True)

@@ -1,6 +1,12 @@
-"""The order store's file and its anchor. What the rows mean stands in `orderstore.py`."""
+"""The order store's file and its anchor. What the rows mean stands in `orderstore.py`.
+
+An order that cannot be remembered is not obeyed, so a full disk must take orders all the same: room for them is taken at
+start-up, as free pages within the file and as a log that is written over from its beginning. No ordinary commit makes either grow.
+(A file system that copies on write, btrfs for one, promises no such thing.)
+"""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +35,7 @@ LATER: Final = """
 CREATE TABLE IF NOT EXISTS passkey(kid PRIMARY KEY, count, digest) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lease(kid PRIMARY KEY, epoch) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS behind(siren, node, ledger, seq, incident, UNIQUE (siren, node, ledger, seq));
+CREATE TABLE IF NOT EXISTS filler(bytes);
 """  # what stores of an earlier version get when they are opened
 TYPES: Final[dict[str, tuple[type, ...]]] = {
     "counter": (bytes, int, str, int, int),
@@ -49,6 +56,10 @@ KEYED: Final = frozenset(
 )  # without a rowid, and in no order
 META: Final = {"id": bytes, "generation": int, "epoch": int, "order_epoch": int, "floor_us": int}
 
+PAGE_BYTES: Final = 4096
+LOG_PAGES: Final = 64  # checkpoint at 256 KiB of log: it is short enough to be taken whole at start-up
+FREE_PAGES: Final = 128  # 512 KiB in the file, as much in the log: all that KEPT_MAX rows can need, and a log that never grows
+
 Change = tuple[str, tuple[Any, ...]]  # a statement and its values
 
 
@@ -64,6 +75,7 @@ class OrderDisk:
         self._begin()
 
     def _begin(self) -> None:
+        self._take_room()
         self._id: bytes = self.meta["id"]
         self._generation: int = self.meta["generation"]
         self.forgetful = self.forgetful or self._compare(read_anchor(self._anchor_path))
@@ -113,6 +125,16 @@ class OrderDisk:
             db.close()
             raise StoreError(f"damaged: {str(said)[:80]}", self.path)
         return db
+
+    def _take_room(self) -> None:
+        """Have free pages in the file and a log of its whole length on the disk. A disk that is full already gives what it can."""
+        self._db.pragma("wal_autocheckpoint", LOG_PAGES)
+        with suppress(apsw.Error):  # the first commit will say it
+            self._db.execute("DELETE FROM filler")  # of a start that was cut short
+            self._db.execute("INSERT INTO filler VALUES (zeroblob(?))", (FREE_PAGES * PAGE_BYTES,))
+        with suppress(apsw.Error):  # the first commit will say it
+            self._db.execute("DELETE FROM filler")
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
 
     def _compare(self, anchor: Anchor | None) -> str:
         """Why the anchor and the store do not tell one story; "" when they do."""

@@ -297,6 +297,32 @@ def test_a_failing_disk_is_said_and_tried_again(tmp_path: Path) -> None:
         node.store.close()
 
 
+def test_a_full_disk_takes_orders_all_the_same(tmp_path: Path) -> None:
+    """Its room was taken at the start: nothing grows, however many orders come."""
+    with faulty_disk(tmp_path) as disk:
+        node = Node(tmp_path)
+        for start in (1, 1001):  # also after a start on the full disk, which lacks only the log that the end removed
+            disk.room = disk.used()
+            for number in range(start, start + 60):
+                assert node.take(node.order(incident=number.to_bytes(8, "big"))) is None
+                node.clock.advance(1)
+            disk.room = None
+            node.reboot()
+        node.store.close()
+
+
+def test_a_start_on_a_full_disk_is_a_start(tmp_path: Path) -> None:
+    with faulty_disk(tmp_path) as disk:
+        node = Node(tmp_path)
+        order = node.order()
+        assert node.take(order) is None
+        node.store.close()
+        disk.room = disk.used()
+        node.open()
+        assert node.take(order) is Why.COUNTER
+        node.store.close()
+
+
 def test_what_is_kept_is_bounded(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.siren.orderstore.KEPT_MAX", 3)
     monkeypatch.setattr("edge.siren.orderstore.VETOED_MAX", 2)

@@ -48,7 +48,7 @@ class Node:
     def judge(self, data: bytes) -> list[object]:
         standing = Standing(siren_plan(), NODE, self.boot, self.store)
         opened = open_order(data, standing)
-        assert not isinstance(opened, Refused)
+        assert not isinstance(opened, Refused), opened
         return list(judge(opened, standing, Moment.of(self.clock)))
 
     def take(self, data: bytes) -> Why | None:
