@@ -32,7 +32,7 @@ STATE_S: Final = 30.0  # a present danger is said again and again: the report ma
 STATE_RETRY_S: Final = 0.2
 BACKOFF_FIRST_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0  # full jitter up to it: 5,000 nodes do not come back in one moment (F30)
-STEADY_S: Final = 10.0  # a connection that lasted so long ends the back-off
+STEADY_S: Final = 10.0  # a connection that lasted so long, or brought a word of the controller, ends the back-off
 ORDERS_MAX: Final = 32  # handled at once; more wait in the connection, which holds the sender back
 REFUSED_QUIET_S: Final = 60.0  # strangers' messages are one trouble, until a minute has passed without
 
@@ -150,8 +150,8 @@ class Lane:
                 why = str(downs.exceptions[0]) if downs else why
             was_up, self.connected = self.connected, False
             self._outbox.grounded()
-            steady = self._clock.monotonic_ns() - began_ns > STEADY_S * NS_PER_S
-            failures = 0 if steady else failures + 1
+            lasted = self._clock.monotonic_ns() - began_ns > STEADY_S * NS_PER_S
+            failures = 0 if lasted or self._heard_ns > began_ns else failures + 1
             longest = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10))
             if was_up or failures < 2:  # a line for each end, one for a row of attempts
                 log.warning("lane.down why=%s", why)

@@ -1,8 +1,8 @@
 """The order store's file and its anchor. What the rows mean stands in `orderstore.py`.
 
 An order that cannot be remembered is not obeyed, so a full disk must take orders all the same: room for them is taken at
-start-up, as free pages within the file and as a log that is written over from its beginning. No ordinary commit makes either grow.
-(A file system that copies on write, btrfs for one, promises no such thing.)
+start-up, as free pages within the file and as a log that is written over from its beginning. No ordinary commit makes either
+grow. (A file system that copies on write, btrfs for one, promises no such thing.)
 """
 
 from collections.abc import Callable, Sequence
@@ -58,7 +58,9 @@ META: Final = {"id": bytes, "generation": int, "epoch": int, "order_epoch": int,
 
 PAGE_BYTES: Final = 4096
 LOG_PAGES: Final = 64  # checkpoint at 256 KiB of log: it is short enough to be taken whole at start-up
-FREE_PAGES: Final = 128  # 512 KiB in the file, as much in the log: all that KEPT_MAX rows can need, and a log that never grows
+FREE_PAGES: Final = (
+    128  # 512 KiB in the file, as much in the log: all that KEPT_MAX rows can need, and a log that never grows
+)
 
 Change = tuple[str, tuple[Any, ...]]  # a statement and its values
 
@@ -127,7 +129,7 @@ class OrderDisk:
         return db
 
     def _take_room(self) -> None:
-        """Have free pages in the file and a log of its whole length on the disk. A disk that is full already gives what it can."""
+        """Have free pages in the file and a log of its whole length on the disk. A disk that is full gives what it can."""
         self._db.pragma("wal_autocheckpoint", LOG_PAGES)
         with suppress(apsw.Error):  # the first commit will say it
             self._db.execute("DELETE FROM filler")  # of a start that was cut short

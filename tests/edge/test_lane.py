@@ -140,6 +140,22 @@ class SlowConnector:
             yield link
 
 
+def test_a_broker_that_dies_again_and_again_is_reached_within_seconds_each_time(tmp_path):
+    """F03 promises 15 s. A connection that brought a word of the controller ends the back-off, however short it was."""
+
+    async def scenario(world):
+        world.start(world.far.run(), world.beats())
+        for _ in range(12):
+            world.broker.start()
+            await until(lambda: world.lane.connected, 6)
+            await asyncio.sleep(4)  # a beat comes every 3 s
+            world.broker.stop()
+            await until(lambda: not world.lane.connected)
+            await asyncio.sleep(1)
+
+    run(tmp_path, scenario)
+
+
 def test_a_new_alarm_does_not_wait_behind_a_backlog(tmp_path):
     """A link that carries one message in 250 ms (9.6 kbit/s), ten minutes of backlog: the alarm is there within a second."""
 

@@ -229,6 +229,9 @@ class _FailingSync(Fault):
 class FailNodeSync(_FailingSync):
     kind, victims, refuses = "fsync EIO node", NODES, True
 
+    def over(self) -> bool:
+        return not self.world.seen.in_memory(self.victim)
+
 
 class FailControllerSync(_FailingSync):
     kind, victims = "fsync EIO controller", (CENTRE,)
@@ -251,6 +254,9 @@ class _FullDisk(Fault):
 
 class FillNode(_FullDisk):
     kind, victims = "disk full node", NODES
+
+    def over(self) -> bool:
+        return not self.world.seen.in_memory(self.victim)
 
 
 class FillController(_FullDisk):

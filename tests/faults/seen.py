@@ -22,6 +22,7 @@ from tests.simulation.reading import (
     RECEIPT,
     RESTATED,
     TRANSITION,
+    TROUBLE,
     Happening,
     Key,
     Keys,
@@ -205,6 +206,15 @@ class Seen:
             for key, told in self.told.items()
             if key.node == node
         )
+
+    def in_memory(self, node: str) -> bool:
+        """Whether the node's last word about it is that its ledger stands in memory: what the next power cut would take."""
+        said = [
+            (told.event.monotonic_ns, key.seq, told.event.data[1])
+            for key, told in self.told.items()
+            if key.node == node and told.event.kind == TROUBLE and told.event.data[0] == "ledger-in-memory"
+        ]
+        return bool(said) and max(said)[2]
 
     def forgive(self, node: str) -> None:
         """Its ledger is gone: what was sent and not acked cannot be sent again. Whether it arrived is asked at the end."""
