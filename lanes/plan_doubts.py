@@ -20,7 +20,7 @@ def doubts(plan: Plan) -> Iterator[str]:
 
 def _unbelieved(plan: Plan) -> Iterator[str]:
     signers = {(key.role, key.signer) for key in plan.keys if key.mode == "live"}
-    nodes = sorted({item.node for item in (*plan.points, *plan.sirens)})
+    nodes = sorted({point.node for point in plan.points} | {siren.node for siren in plan.sirens})
     for role, names in (("node", nodes), ("controller", [plan.controller])):
         for name in names:
             if (role, name) not in signers:
