@@ -36,9 +36,23 @@ def _root(
 
 def _attach() -> None:
     """Each group's file is imported here; what is heavy (pymodbus, lxml, the controller) only inside its verbs."""
-    from bucium.verbs import alarm, backtest, bench, bus, config, demo, journal, keys, node, plan, services, siren
+    from bucium.verbs import (
+        alarm,
+        backtest,
+        bench,
+        bus,
+        config,
+        demo,
+        journal,
+        keys,
+        node,
+        plan,
+        release,
+        services,
+        siren,
+    )
 
-    groups = (config, keys, plan, journal, siren, alarm, bus, node, bench)
+    groups = (config, keys, plan, journal, siren, alarm, bus, node, release, bench)
     for group in groups:
         app.add_typer(group.app)
     services.attach(app)
