@@ -342,6 +342,7 @@ class _Controller:
             spread=self._spread,
             pending=self._dispatcher.pending,
             picture=self._upkeep.picture,
+            sparing=self._upkeep.sparing,
             seeing=self._seeing,
             strays=self._ordering.strays,
         )

@@ -31,6 +31,7 @@ from .room import Room
 from .seeing import Seeing
 from .shown import activation_of, calls_of, decision_of, last_of, listed_of, mute_of, policy_of, stage_of
 from .siren.picture import Picture
+from .siren.sparing import Sparing
 from .siren.watching import readiness_of
 from .spread import Spread
 from .strays import Strays
@@ -69,6 +70,7 @@ class Desk:
         spread: Spread,
         pending: Callable[[], Awaitable[dict[str, int]]],
         picture: Picture,
+        sparing: Sparing,
         seeing: Seeing,
         strays: Strays,
     ) -> None:
@@ -81,6 +83,7 @@ class Desk:
         self._spread = spread
         self._pending = pending
         self._picture = picture
+        self._sparing = sparing
         self._seeing = seeing
         self._strays = strays
 
@@ -96,6 +99,7 @@ class Desk:
             "siren.status": self._activations,
             "siren.coverage": self._coverage,
             "node.list": self._nodes,
+            "node.spare": self._spare,
             "journal.head": self._head,
             "plan.show": self._plan,
             "plan.signer": self._signer,
@@ -275,6 +279,8 @@ class Desk:
             {
                 "node": node.id,
                 "boot": node.boot.hex(),
+                "software": node.software,
+                "stated": node.stated,
                 "ledger": node.ledger.hex(),
                 "head": node.head,
                 "acked": node.sequences[node.ledger].through if node.ledger in node.sequences else 0,
@@ -284,6 +290,13 @@ class Desk:
             }
             for node in room.fold.registry.nodes.values()
         ]
+
+    async def _spare(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Which of these nodes may be restarted together now."""
+        asked = [args.get("nodes"), args.get("uncovered", [])]
+        if not all(isinstance(each, list) and all(isinstance(name, str) for name in each) for each in asked):
+            raise ControlError("malformed", "nodes and uncovered are lists of ids")
+        return self._sparing.ask(*asked)
 
     async def _head(self, _: dict[str, Any]) -> dict[str, Any]:
         """A signed head of the journal as it stands now."""

@@ -15,7 +15,7 @@ from lanes.identity import EventKey
 from lanes.keys import Mode
 from lanes.plan import Group, Plan, Point
 from lanes.planfile import SignedPlan
-from lanes.reports import Event, PointState, ReceiptData, Stage, State, TransitionData
+from lanes.reports import BootData, Event, PointState, ReceiptData, Stage, State, TransitionData
 
 from .activation import Activation, Activations, Errand
 from .alarm.changes import Reading
@@ -91,6 +91,8 @@ class Fold:
         if isinstance(event.data, TransitionData):
             piece = Piece(event.data.point, node.id, event.data.level, at_ns, data)
             return self._transition(node, key, event.data, envelope.issued_us, mode, live, piece)
+        if isinstance(event.data, BootData) and envelope.boot == node.boot:
+            node.software = event.data.software
         if isinstance(event.data, ReceiptData):
             self._siren_said(node, event.data, now_us)
         return None

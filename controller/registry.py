@@ -67,6 +67,7 @@ class Node:
     stated: bool = False  # a state report of this boot has come
     clock: ClockQuality | None = None  # as it last said; None: not in this process's life
     plan_version: int = 0  # of `plan`; 0: not heard in this process's life
+    software: str = ""  # as its last start said; empty: not heard
 
     @property
     def state_counter(self) -> int:
@@ -107,7 +108,7 @@ class Node:
 
     def pack(self) -> list[Any]:
         heads = [self.id, self.boot, self.ledger, self.head, self.state_counter, self.plan, self.heard_us]
-        return [*heads, [sequence.pack() for sequence in self.sequences.values()]]
+        return [*heads, [sequence.pack() for sequence in self.sequences.values()], self.software]
 
 
 class Registry:
@@ -158,12 +159,12 @@ class Registry:
     def restore(self, value: list[Any]) -> None:
         """What `pack` gave; nodes and sirens that the plan no longer names are left out."""
         nodes, sirens = value
-        for node_id, boot, ledger, head, counter, plan, heard_us, sequences in nodes:
+        for node_id, boot, ledger, head, counter, plan, heard_us, sequences, *more in nodes:
             node = self.nodes.get(node_id)
             if node is None:
                 continue
             node.boot, node.ledger, node.head = boot, ledger, head
-            node.plan, node.heard_us = plan, heard_us
+            node.plan, node.heard_us, node.software = plan, heard_us, more[0] if more else ""
             node.sequences = {each[0]: Sequence.restore(each) for each in sequences}
             if ledger in node.sequences:
                 node.sequences[ledger].stated = counter

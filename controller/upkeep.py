@@ -19,6 +19,7 @@ from .room import Room
 from .siren.drills import Drills
 from .siren.picture import Picture
 from .siren.silent import SilentTests
+from .siren.sparing import Sparing
 from .siren.watching import Watching
 from .watchdog import Watchdog
 
@@ -73,6 +74,7 @@ class Upkeep:
         self.silent_tests = SilentTests(room, ordering)
         self.drills = Drills(room, ordering)
         self.picture = Picture(room, self.watching, self.silent_tests, self.drills)
+        self.sparing = Sparing(room, self.watching)
         self._slow: tuple[Callable[[int, int], None], ...] = (
             lambda _, now_us: acting.tick(now_us),
             lambda now_ns, _: refusals.tick(now_ns),

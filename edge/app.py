@@ -363,6 +363,7 @@ class _Node:
             if why := self._ready.plan_refused:
                 log.error("plan.refused why=%s", why)
                 self._troubles.set("plan-refused", True, "delivered")
+            health.tell_back_out(self._data, self._troubles)
             pulse.notify("READY=1")
             log.info(
                 "node.started node=%s plan=%d boot=%s",

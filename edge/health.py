@@ -1,4 +1,4 @@
-"""What the node's wall clock is worth (design §2.6)."""
+"""What the node's wall clock is worth (design §2.6), and that of the release it runs."""
 
 import asyncio
 import struct
@@ -16,6 +16,7 @@ from .troubles import Troubles
 PERSIST_S: Final = 600.0
 PROBE_S: Final = 10.0
 US_PER_HOUR: Final = 3_600_000_000
+BACKED_OUT: Final = "release-backed-out"  # as deploy/ansible/roles/release/files/release writes it
 RTC_DRIFT: Final = 100e-6  # a board's crystal over its temperature range; twice a DS3231's worst
 _TIME: Final = struct.Struct("<qq")  # the wall clock, and when it was last synchronised: UTC microseconds
 
@@ -90,6 +91,13 @@ class NodeClock:
 def build_us() -> int:
     """When this program was made: it cannot be earlier now."""
     return Path(__file__).stat().st_mtime_ns // 1000
+
+
+def tell_back_out(data: Path, troubles: Troubles) -> None:
+    """Tell of a release that this host has left again; its own tool leaves the note, and takes it away with the next change."""
+    note = read_bytes(data / BACKED_OUT)
+    if note is not None:
+        troubles.set("release-backed-out", True, note.decode("ascii", "replace").strip())
 
 
 async def keep_time(clock: NodeClock, path: Path, runner: Runner, troubles: Troubles) -> None:

@@ -27,8 +27,8 @@ GOOD = readiness.pack({Input.MAINS: Seen.GOOD, Input.BATTERY: Seen.GOOD, Input.D
 
 
 class Room(ControlRoom):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, signed(with_keys(TEXT)))
+    def __init__(self, path: Path, text: str = TEXT) -> None:
+        super().__init__(path, signed(with_keys(text)))
         self.nodes = [self.node("n1"), self.node("n2", ledger=b"ledger02")]
 
     def say(self, place: int, **row: int) -> None:

@@ -12,6 +12,7 @@ from edge.health import (
     keep_time,
     load_time,
     save_time,
+    tell_back_out,
 )
 from edge.troubles import Troubles
 from lanes.kernelclock import kernel_quality
@@ -114,3 +115,13 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 def test_saving_on_a_disk_that_refuses_does_not_raise(tmp_path):
     clock = NodeClock(ManualClock(), floor_us=0)
     asyncio.run(save_time(clock, tmp_path / "gone" / "time", run_here))
+
+
+def test_a_release_that_its_host_has_left_again_is_told(tmp_path):
+    told = []
+    troubles = Troubles(told.append)
+    tell_back_out(tmp_path, troubles)
+    assert not told
+    (tmp_path / "release-backed-out").write_text("0.3.0\n")
+    tell_back_out(tmp_path, troubles)
+    assert [(each.code, each.on, each.subject) for each in told] == [("release-backed-out", True, "0.3.0")]
