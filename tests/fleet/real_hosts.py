@@ -100,7 +100,8 @@ def test_bad_input_is_refused_before_anything_changes(world: World, words: list[
         world.site.bucium("plan", "build", "plan.toml", "--roster", "keys/roster.toml", "-o", "one-hand.cbor")
         world.site.bucium("plan", "sign", "one-hand.cbor", "--key", "keys/planners/ana.pem", "--by", "ana")
         (folder / "tampered").mkdir()
-        shutil.copy(folder / "release" / "release.json", folder / "tampered")
+        for name in ("release.json", "release.sig"):
+            shutil.copy(folder / "release" / name, folder / "tampered")
         (folder / "tampered" / "release.tar").write_bytes(b"something else")
     played = world.site.play(
         world.lab, "site", *(word.format(folder=folder) if "{folder}" in word else word for word in words)
