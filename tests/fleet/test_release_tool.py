@@ -211,6 +211,19 @@ def test_a_configuration_that_the_new_release_refuses_switches_nothing(host: Hos
     assert "trial" not in host.state
 
 
+def test_a_release_may_come_without_what_is_staged(host: Host) -> None:
+    """What an interrupted playbook left there is not for an update to take."""
+    host.stage("refuse")
+    assert host.good("use", "node", "0.2.0", "--as-it-is", "--dry") == "differs 0.2.0"
+    host.good("use", "node", "0.2.0", "--as-it-is")
+    assert host.pair == ("0.2.0", "one")
+    assert host.good("use", "node", "0.2.0", "--as-it-is") == "same"
+    assert host.good("rollback") == "back to 0.1.0"
+    (host.folder / "etc/node/node.toml").write_text("refuse")
+    assert "refuses this configuration" in host.run("use", "node", "0.2.0", "--as-it-is").stderr
+    assert host.state["current"] == "0.1.0"
+
+
 def test_a_step_back_must_be_signed_for(host: Host) -> None:
     host.good("use", "node", "0.2.0")
     host.good("confirm")
