@@ -192,8 +192,8 @@ class Lane:
             heard = now_ns - self._heard_ns < CUT_OFF_NS
             for flight in self._outbox.take(now_ns, heard=heard):
                 group.create_task(self._publish(link, flight), name="lane.publish")
-            due_ns = self._outbox.next_due_ns(heard=heard)
-            wait_s = None if due_ns is None or due_ns <= now_ns else (due_ns - now_ns) / NS_PER_S
+            next_ns = self._outbox.next_ns(now_ns, heard=heard)
+            wait_s = None if next_ns is None else (next_ns - now_ns) / NS_PER_S
             self._wake.clear()
             await _pause(self._wake, wait_s)
 

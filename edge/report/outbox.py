@@ -35,6 +35,8 @@ INFLIGHT_MAX: Final = 20  # publishes that wait for their PUBACK; the client lib
 CALM_INFLIGHT_MAX: Final = 16  # of these, what may wait may take: an alarm always finds a place
 QUICK_NS: Final = 300_000_000  # a PUBACK within it, or within 5/4 of a lone one's: the link has room for one more
 SLOW_NS: Final = 600_000_000  # beyond it, and beyond twice a lone one's: for half as many
+TRICKLE_NS: Final = 2_000_000_000  # one more at least so often, however slow the PUBACKs: 0.35 s of a 9.6 kbit/s line
+AGAIN_NS: Final = 1_000_000_000  # after an alarm's PUBACK: the controller's ack is at most so far behind it
 LONE_KEPT: Final = 2  # the last PUBACKs of lone events: the quicker counts
 
 Key = tuple[bytes, int]
@@ -49,13 +51,17 @@ class Flight:
     since_ns: int  # since when it waits for its ack
     due_ns: int
     attempts: int = 0
-    in_air: bool = False
+    in_air: int = 0  # copies that wait for their PUBACK
     handed: bool = False  # once at least
-    alone: bool = False  # nothing else was in the air with it
+    alone: bool = False  # when it went out the link had emptied of all that went before
+
+    @property
+    def tries(self) -> int:
+        return self.attempts + self.in_air
 
     @property
     def sent(self) -> bool:
-        return self.in_air or self.attempts > 0
+        return self.tries > 0
 
     @property
     def order(self) -> tuple[int, int]:
@@ -66,9 +72,9 @@ class Flight:
 
     @property
     def turn(self) -> tuple[int, int, int]:
-        """As `order`, where all may go: what has been sent less often comes first."""
+        """As `order`, where all may go: what has been due for longer comes first, so that none waits behind those after it."""
         first, then = self.order
-        return first, self.attempts, then
+        return first, (self.attempts if self.kept.urgent else self.due_ns), then
 
 
 class Outbox:
@@ -79,6 +85,7 @@ class Outbox:
         self._flights: dict[Key, Flight] = {}
         self._room = 1  # publishes that may be in the air before what may wait follows
         self._anew_ns = -1  # when all was last made due
+        self._went_ns = 0  # when anything last went out
         self._lone_ns: deque[int] = deque(maxlen=LONE_KEPT)  # PUBACKs of what was alone in the air
 
     def __len__(self) -> int:
@@ -110,32 +117,37 @@ class Outbox:
     def take(self, now_ns: int, *, heard: bool) -> list[Flight]:
         """Those to publish now, in order; they count as in the air until `landed`. `heard`: the controller is not silent."""
         ordered = sorted(self._flights.values(), key=lambda f: f.turn if heard else f.order)
-        air = [f for f in ordered if f.in_air]
+        air = sum(f.in_air for f in ordered)
         chosen: list[Flight] = []
         for place, flight in enumerate(ordered):
-            if len(air) + len(chosen) >= INFLIGHT_MAX:
+            if air + len(chosen) >= INFLIGHT_MAX:
                 break
-            if flight.in_air or flight.due_ns > now_ns:
+            if flight.due_ns > now_ns:
                 continue
-            new = flight.attempts == 0 and flight.order[0] < 2
+            new = flight.tries == 0 and flight.order[0] < 2
             if not heard and not new and place >= PROBES:
                 continue
-            if len(air) + len(chosen) >= self._room and not self._at_once(place, flight):
+            if not self._at_once(place, flight) and not self._has_room(air + len(chosen), now_ns):
                 continue
-            flight.in_air = flight.handed = True
+            flight.in_air += 1
+            flight.handed = True
+            flight.alone = not air + len(chosen) or now_ns - self._went_ns >= TRICKLE_NS
+            flight.due_ns = now_ns + self._wait_ns(SOON_RESEND_S)
+            self._went_ns = now_ns
             chosen.append(flight)
-        if chosen:
-            for flight in (*air, *chosen):
-                flight.alone = len(air) + len(chosen) == 1
         return chosen
 
     def _at_once(self, place: int, flight: Flight) -> bool:
         """A new alarm waits for nothing; of those of a cut only the newest: the rest would stand before the next new one."""
-        return flight.kept.urgent and (place == 0 or flight.since_ns > self._anew_ns)
+        return flight.kept.urgent and not flight.in_air and (place == 0 or flight.since_ns > self._anew_ns)
+
+    def _has_room(self, air: int, now_ns: int) -> bool:
+        """Whether what may wait may go: the window is open, or has been shut for so long that a link of any kind has emptied."""
+        return air < self._room or (air < CALM_INFLIGHT_MAX and now_ns - self._went_ns >= TRICKLE_NS)
 
     def landed(self, flight: Flight, now_ns: int, took_ns: int | None) -> None:
         """Its publish ended: PUBACKed after `took_ns`, or (None) not at all."""
-        flight.in_air = False
+        flight.in_air = max(0, flight.in_air - 1)
         if took_ns is None:
             flight.due_ns = now_ns
             return
@@ -148,12 +160,23 @@ class Outbox:
         if full or flight.attempts > SOON_ATTEMPTS:
             rounds = flight.attempts if full else flight.attempts - SOON_ATTEMPTS
             longest = min(LAST_RESEND_S, FIRST_RESEND_S * 2.0 ** min(rounds, 8))
-        wait_s = FIRST_RESEND_S + (longest - FIRST_RESEND_S) * self._jitter()
-        flight.due_ns = now_ns + round(wait_s * NS_PER_S)
+            if full:  # a few events fill no link: it is others who do, or the way is long and uneven
+                longest = min(longest, max(SOON_RESEND_S, FIRST_RESEND_S * self._waiting(flight)))
+        if longest > SOON_RESEND_S:
+            flight.due_ns = now_ns + self._wait_ns(longest)
+        else:
+            flight.due_ns = max(now_ns + AGAIN_NS, flight.due_ns)
         if took_ns <= max(QUICK_NS, lone_ns * 5 // 4):
             self._room = min(CALM_INFLIGHT_MAX, self._room + 1)
         elif full:
             self._room = max(1, self._room // 2)
+
+    def _wait_ns(self, longest_s: float) -> int:
+        return round((FIRST_RESEND_S + (longest_s - FIRST_RESEND_S) * self._jitter()) * NS_PER_S)
+
+    def _waiting(self, flight: Flight) -> int:
+        """How many events of its kind wait for their ack."""
+        return sum(f.kept.urgent is flight.kept.urgent for f in self._flights.values())
 
     def all_due(self, now_ns: int) -> None:
         """A new connection, or the controller is heard again: everything goes at once, as for the first time."""
@@ -166,7 +189,7 @@ class Outbox:
         """The connection is gone: nothing is in the air."""
         self._lone_ns.clear()
         for flight in self._flights.values():
-            flight.in_air = False
+            flight.in_air = 0
 
     def handed(self, ledger: bytes) -> frozenset[int]:
         """The seqs of a ledger's events that have been handed over: only those can the controller have."""
@@ -192,11 +215,12 @@ class Outbox:
         """Forget all; what is unacked comes again from the ledger."""
         self._flights.clear()
 
-    def next_due_ns(self, *, heard: bool) -> int | None:
-        """When `take` may next give something, or None when only news can change that."""
+    def next_ns(self, now_ns: int, *, heard: bool) -> int | None:
+        """When after now `take` may give something again, or None when only news can change that."""
         ordered = sorted(self._flights.values(), key=lambda f: f.order)
-        counted = ordered if heard else ordered[:PROBES]
-        return min((f.due_ns for f in counted if not f.in_air), default=None)
+        counted = [f.due_ns for f in (ordered if heard else ordered[:PROBES])]
+        times = [due_ns if due_ns > now_ns else self._went_ns + TRICKLE_NS for due_ns in counted]
+        return min((at_ns for at_ns in times if at_ns > now_ns), default=None)
 
     def oldest_ns(self) -> int | None:
         """Since when the longest-waiting event of now has waited, or None."""

@@ -42,7 +42,7 @@ def test_each_is_sent_again_between_two_and_thirty_seconds():
     now, gaps = 0, []
     for _ in range(20):
         assert fly(box, now) == [1]
-        due = box.next_due_ns(heard=True)
+        due = box.next_ns(now, heard=True)
         gaps.append((due - now) / S)
         now = due
     assert all(2.0 <= gap <= 30.2 for gap in gaps)
@@ -51,13 +51,48 @@ def test_each_is_sent_again_between_two_and_thirty_seconds():
 
 
 def test_on_a_full_link_it_backs_off_at_once():
-    box = outbox(kept(1, True), kept(2, True))
+    box = outbox(*(kept(n, True) for n in range(1, 11)))
+    flights = box.take(0, heard=True)
+    assert len(flights) == 10
+    for place, flight in enumerate(flights):  # what stands in a queue takes the longer the more is before it
+        box.landed(flight, 0, (place + 1) * S)
+    assert all(flight.due_ns >= 2 * S for flight in flights)
+    assert max(flight.due_ns for flight in flights) > 3 * S
+
+
+def test_a_few_events_are_sent_again_soon_however_long_their_way():
+    box = outbox(kept(1), kept(2, True))
     now = 0
-    box.landed(box.take(now, heard=True)[1], now, S // 10)
-    for took in (5, 5, 5, 5, 5):
-        [flight] = [one for one in box._flights.values() if one.kept.seq == 2]
-        box.landed(flight, now, took * S)
-    assert flight.due_ns > 3 * S
+    for _ in range(8):
+        for flight in box.take(now, heard=True):
+            box.landed(flight, now + 5 * S, 5 * S)
+        now += 8 * S
+        assert all(flight.due_ns <= now for flight in box._flights.values())
+
+
+def test_none_waits_behind_those_that_came_after_it():
+    box = outbox(kept(1))
+    now, sent = 0, []
+    for n in range(2, 40):  # one more each second, on a way of five seconds
+        sent += [flight.kept.seq for flight in box.take(now, heard=True)]
+        now += S
+        box.add(kept(n), now, fresh=True)
+    assert sent.count(1) >= 3, "lost once, it goes again though others are waiting"
+    assert sent.index(2) < 5
+
+
+def test_on_a_long_way_a_copy_follows_before_the_puback_as_the_window_allows():
+    box = outbox(kept(1, True))
+    [flight] = box.take(0, heard=True)
+    assert box.take(S, heard=True) == [], "not at once"
+    assert [again.kept.seq for again in box.take(3 * S, heard=True)] == [1], "the link has emptied meanwhile"
+    assert flight.in_air == 2
+    box.add(kept(2, True), 3 * S, fresh=True)
+    assert [new.kept.seq for new in box.take(3 * S, heard=True)] == [2], "a new alarm waits for nothing"
+    assert box.take(4 * S, heard=True) == []
+    box.landed(flight, 5 * S, 5 * S)
+    assert flight.in_air == 1
+    assert box.acked(LEDGER, [(1, 1)]) == 1
 
 
 def test_a_link_that_is_slow_and_not_full_has_room_for_more():

@@ -35,9 +35,7 @@ SLOW_SEE_NS: Final = (
 )  # the same where each call of the disk takes up to 6 s, one after another: an event is stamped
 # when the Panel's snapshot is kept, just before its own commit
 BACK_NS: Final = 25 * NS  # what a raise may rest on: a sample, read late
-LATE_SINGLE_S: Final = (
-    30.0  # after the last outage on its way (issue 4); in the harshest weather raises only: they go first
-)
+LATE_SINGLE_S: Final = 30.0  # after the last outage on its way (issue 4)
 LATE_MAX_S: Final = 60.0  # two faults at once (reliability.md F05), and here up to a dozen
 ROW_EVENT, ROW_UNUSABLE, ROW_ALARM, ROW_KEPT, ROW_SNAPSHOT = 10, 11, 20, 23, 61
 
@@ -230,8 +228,7 @@ class _Journal:
         free_ns = max(began_ns, *(world.outages.last_end(name, at_ns) for name in (one.key.node, site.CENTRE)))
         late_s = (at_ns - free_ns) / NS
         self.verdict.late_s.append(late_s)
-        rises = one.kind == TRANSITION and one.data[1] == RAISED
-        if late_s > (LATE_SINGLE_S if world.single and (rises or not world.harsh) else LATE_MAX_S):
+        if late_s > (LATE_SINGLE_S if world.single else LATE_MAX_S):
             self.verdict.find(f"I4 late: {one.key.node} seq {one.key.seq} came {late_s:.1f} s after the way was free")
 
     def _lost(self, heard: dict[Key, Happening]) -> None:

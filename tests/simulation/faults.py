@@ -80,7 +80,6 @@ class Faults:
         self.world = world
         self.rng = rng
         self.single = False
-        self.harsh = False  # loss and delay at their worst, both at once
         self._held: Counter[str] = Counter()
         self.kinds: dict[str, Callable[[float], None]] = {
             "kill": self._kill,
@@ -270,7 +269,6 @@ class Faults:
             spread=rng.random() < 0.6,
         )
         seconds = rng.uniform(20, 200)
-        self.harsh = self.harsh or (weather.loss >= 0.3 and weather.delay_s >= 2.0)
 
         def begin() -> None:
             self._seen("F09 bad weather")

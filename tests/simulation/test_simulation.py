@@ -24,7 +24,7 @@ ONCE_RED = {
     36: "the reflex sounded for a danger that was over: the fall waited for a slow disk",
     37: "a NULL in a damaged ledger ended the node, at every start",
     500: "on a disk of 6 s a call an event is stamped late; the judge did not know",
-    644: "30 % of loss and 2 s each way at once are no single fault for what is no alarm",
+    644: "with 30 % of loss and 2 s each way what was lost waited behind all that came after it",
     74: "the world mended a road that was cut twice when the first of the cuts was over",
     1328: "a node whose power failed while the broker was away was to notice the silence all the same",
 }

@@ -99,7 +99,7 @@ class World:
         self.network.broker.tap.append(self._arrived)
         faults = Faults(self, Random(self.rng.random()))
         self.drawn = [] if calm else faults.draw()
-        self.single, self.harsh = faults.single, faults.harsh
+        self.single = faults.single
         if "slow" in self.drawn:
             self.witness.slow_ns = SLOW_NS
 
