@@ -4,8 +4,9 @@ apsw brings an SQLite without the WAL-reset bug of 3.7.0–3.51.2 that loses ack
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, ParamSpec, Protocol, TypeVar
 
@@ -64,13 +65,29 @@ def open_store(path: Path, *, application: int, schema: str, version: int) -> ap
             connection.close()
             raise StoreError(f"written by a newer program (schema {have}, this one knows {version})", path)
         if have < version:
-            with connection:
+            with transaction(connection):
                 connection.execute(schema)
                 connection.pragma("application_id", application)
                 connection.pragma("user_version", version)
     except apsw.Error as error:
         raise StoreError(f"cannot open: {error}", path) from error
     return connection
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """All or nothing; what broke it is what is raised.
+
+    A disk that is full, or fails, in the midst of a long transaction has SQLite roll back by itself. apsw then finds nothing to
+    roll back, and would raise that instead, as if the statement were wrong.
+    """
+    try:
+        with connection:
+            yield
+    except apsw.SQLError as error:
+        if isinstance(error.__context__, apsw.Error) and not connection.in_transaction:
+            raise error.__context__ from None
+        raise
 
 
 def was_ours(path: Path, application: int) -> bool:

@@ -22,7 +22,7 @@ from xml.sax.saxutils import escape, quoteattr
 import apsw
 
 from cython_ext import Clock
-from lanes.store import DAMAGE, Runner, StoreError, is_damaged, open_store, set_aside
+from lanes.store import DAMAGE, Runner, StoreError, is_damaged, open_store, set_aside, transaction
 
 from .. import texts
 from . import Answer, Message, gate
@@ -160,7 +160,7 @@ class Feed:
         return [each.identifier for each in kept[:excess]]
 
     def _write(self, batch: Iterable[tuple[Message, Entry]], gone: Iterable[str]) -> None:
-        with self._db:
+        with transaction(self._db):
             self._db.executemany("DELETE FROM entry WHERE identifier = ?", [(identifier,) for identifier in gone])
             for message, e in batch:
                 row = (e.identifier, e.alarm, e.sent_us, e.expires_us, e.title, e.summary, e.category, message.cap)

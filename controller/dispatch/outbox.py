@@ -21,7 +21,7 @@ from typing import Any, Final
 import apsw
 
 from cython_ext import Level
-from lanes.store import open_store
+from lanes.store import open_store, transaction
 
 from ..alarm.changes import AlarmChange, ChangeKind
 from ..calls import Call
@@ -134,7 +134,7 @@ class Outbox:
         """Write and queue the messages about `changes`, in one commit. A change that was told before is not told again."""
         identifiers: list[str] = []
         invalid: list[str] = []
-        with self._db:
+        with transaction(self._db):
             for change in changes:
                 identifier = identifier_of(change) if isinstance(change, AlarmChange) else change.identifier
                 if self._db.execute("SELECT 1 FROM message WHERE identifier = ?", (identifier,)).get:
@@ -160,7 +160,7 @@ class Outbox:
         """Say again what lasts, RENEW_MAX at a time, before the last message about it expires; forget what is long over."""
         identifiers: list[str] = []
         invalid: list[str] = []
-        with self._db:
+        with transaction(self._db):
             due = self._rows(
                 "SELECT id, change, renewals FROM alarm WHERE renew_us <= ? ORDER BY renew_us LIMIT ?",
                 (now_us, RENEW_MAX),
@@ -316,7 +316,7 @@ class Outbox:
 
     def done(self, channel: str, numbers: Sequence[int]) -> None:
         """These need no more telling at `channel`."""
-        with self._db:
+        with transaction(self._db):
             self._drop(channel, numbers)
 
     def newest(self) -> int:
@@ -333,7 +333,7 @@ class Outbox:
         )
         given = [row for row in rows if not row[2].startswith(call.PREFIX) and self._wants[by](bool(row[3]))]
         if given:
-            with self._db:
+            with transaction(self._db):
                 self._db.executemany("INSERT OR IGNORE INTO parcel VALUES (?, ?)", [(by, row[0]) for row in given])
                 self._db.execute("INSERT OR REPLACE INTO fallback VALUES (?, ?)", (channel, given[-1][0]))
         return [Lost(channel, identifier, alarm, f"also by {by}") for _, identifier, alarm, _ in given]
@@ -347,7 +347,7 @@ class Outbox:
     def orphans(self) -> tuple[Lost, ...]:
         """Give up the parcels of channels that the configuration no longer has."""
         lost: list[Lost] = []
-        with self._db:
+        with transaction(self._db):
             for channel in self.pending().keys() - self._wants.keys():
                 rows = self._rows(
                     "SELECT m.number, m.identifier, m.alarm FROM parcel p JOIN message m USING(number) WHERE channel = ?",

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import apsw
 
-from lanes.store import StoreError, is_damaged, open_store, set_aside
+from lanes.store import StoreError, is_damaged, open_store, set_aside, transaction
 
 APPLICATION: Final = 0x42555350  # "BUSP"
 BYTES_MAX: Final = (
@@ -136,7 +136,7 @@ class Spool:
     @contextmanager
     def _change(self) -> Iterator[None]:
         try:
-            with self._db:
+            with transaction(self._db):
                 yield
         except apsw.Error:
             self._bytes = self._get(_BYTES)  # what was counted is undone

@@ -18,7 +18,7 @@ import apsw
 from cython_ext import WireError
 from lanes import cbor
 from lanes.identity import STORE_ID_BYTES
-from lanes.store import StoreError, open_store, was_ours
+from lanes.store import StoreError, open_store, transaction, was_ours
 
 from .records import GENESIS, Record, Row, hash_row
 
@@ -78,7 +78,7 @@ class Database:
 
     def begin(self, journal: bytes, controller: str, rows: Sequence[Row], blobs: Sequence[tuple[int, bytes]]) -> None:
         """A new journal's first rows, all at once."""
-        with self._writing(), self._store:
+        with self._writing(), transaction(self._store):
             self._store.execute("INSERT INTO meta VALUES ('journal', ?)", (journal,))
             self._store.execute("INSERT INTO meta VALUES ('controller', ?)", (controller.encode(),))
             self._insert(rows)
@@ -87,7 +87,7 @@ class Database:
 
     def write(self, rows: Sequence[Row], blobs: Sequence[tuple[int, bytes]] = ()) -> None:
         """All of it is on disk when it returns, or Unwritten. What a failed call left behind nobody knows."""
-        with self._writing(), self._store:
+        with self._writing(), transaction(self._store):
             self._insert(rows)
             for seq, data in blobs:
                 self._store.execute("INSERT INTO snapshot VALUES (?, ?)", (seq, data))
@@ -104,7 +104,7 @@ class Database:
         """
         self._store.set_busy_timeout(BUSY_MS)
         with self._writing():
-            with self._store:
+            with transaction(self._store):
                 for row in rows:
                     have = self._store.execute("SELECT hash FROM entry WHERE seq = ?", (row.seq,)).get
                     if have is None:

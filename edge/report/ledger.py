@@ -21,7 +21,7 @@ import apsw
 
 from lanes.identity import DIGEST_BYTES, STORE_ID_BYTES
 from lanes.orders import Ack
-from lanes.store import StoreError, open_store
+from lanes.store import StoreError, open_store, transaction
 
 APPLICATION: Final = 0x42754C64  # "BuLd"
 SCHEMA_VERSION: Final = 1
@@ -109,7 +109,7 @@ class Ledger:
             self._db.pragma("wal_autocheckpoint", WAL_PAGES)
             self._db.pragma("journal_size_limit", WAL_BYTES_MAX)
             if self._meta("id") is None and not self._last():
-                with self._db:
+                with transaction(self._db):
                     self._set(id=entropy(STORE_ID_BYTES), node=node, through=0, journal=b"", pruned=0, counter=0)
             self._inspect(node)
         except UnicodeDecodeError:
@@ -159,7 +159,7 @@ class Ledger:
         """Sign and store; durable on return, all or none."""
         kept = [Kept(self.id, seq, d.urgent, d.seal(self.id, seq)) for seq, d in enumerate(drafts, self.head + 1)]
         try:
-            with self._db:
+            with transaction(self._db):
                 for each in kept:
                     rank = URGENT if each.urgent else CALM
                     row = (each.seq, rank, each.data, digest_of(each.seq, rank, each.data))
@@ -174,7 +174,7 @@ class Ledger:
 
     def salvage(self, events: Iterable[Kept]) -> None:
         """Take over the unacked events of other ledgers; our own stand in our outbox, where their acks find them."""
-        with self._db:
+        with transaction(self._db):
             self._db.executemany(
                 "INSERT OR IGNORE INTO salvaged VALUES (?, ?, ?, ?)",
                 ((URGENT if e.urgent else CALM, e.ledger, e.seq, e.data) for e in events if e.ledger != self.id),
@@ -192,7 +192,7 @@ class Ledger:
         if verdict is not None:
             return verdict
         anew = ack.journal != self.journal or ack.through < self.through
-        with self._db:
+        with transaction(self._db):
             if anew:
                 self._db.execute(
                     "INSERT OR IGNORE INTO outbox SELECT rank, seq FROM event WHERE seq > ?", (ack.through,)
@@ -226,7 +226,7 @@ class Ledger:
             for rank in (URGENT, CALM)
         ):
             return AckVerdict.FOREIGN
-        with self._db:
+        with transaction(self._db):
             self._db.executemany(
                 "DELETE FROM salvaged WHERE rank = ? AND ledger = ? AND seq BETWEEN ? AND ?",
                 spans,
@@ -236,7 +236,7 @@ class Ledger:
     def reserve_counter(self) -> int:
         """The first of COUNTER_BLOCK numbers that this ledger's state reports have never used."""
         first: int = self._meta("counter") + 1
-        with self._db:
+        with transaction(self._db):
             self._set(counter=first + COUNTER_BLOCK - 1)
         return first
 
@@ -248,9 +248,14 @@ class Ledger:
         return int(self._db.pragma("freelist_count"))
 
     @property
+    def room_pages(self) -> int:
+        """Pages that may still be filled before the file is as large as it may be."""
+        return self._pages - int(self._db.pragma("page_count")) + self.spare_pages
+
+    @property
     def crowded(self) -> bool:
         """Whether room must be made before more is stored."""
-        return bool(self._db.pragma("page_count") - self.spare_pages > self._pages - PAGES_MARGIN)
+        return self.room_pages < PAGES_MARGIN
 
     def prune(self) -> bool:
         """Let the oldest acked events go; False when there are none. The last event stays: seq is counted from it."""
@@ -266,6 +271,13 @@ class Ledger:
     def shed(self) -> tuple[int, int, int] | None:
         """The last resort: drop unacked events, the oldest of the calm first. Returns (how many, first, last)."""
         for rank in (CALM, URGENT):
+            old = self._db.execute(
+                "SELECT rank, ledger, seq FROM salvaged WHERE rank = ? ORDER BY ledger, seq LIMIT ?", (rank, PRUNE_EVENTS)
+            ).fetchall()
+            if old:
+                with transaction(self._db):
+                    self._db.executemany("DELETE FROM salvaged WHERE rank = ? AND ledger = ? AND seq = ?", old)
+                return len(old), int(old[0][2]), int(old[-1][2])
             found = self._db.execute(
                 "SELECT seq FROM outbox WHERE rank = ? AND seq < ? ORDER BY seq LIMIT ?",
                 (rank, self.head, PRUNE_EVENTS),
@@ -278,7 +290,7 @@ class Ledger:
     def _drop(self, seqs: list[int]) -> bool:
         if not seqs:
             return False
-        with self._db:
+        with transaction(self._db):
             for rank in (URGENT, CALM):
                 self._db.executemany("DELETE FROM outbox WHERE rank = ? AND seq = ?", ((rank, s) for s in seqs))
             self._db.executemany("DELETE FROM event WHERE seq = ?", ((s,) for s in seqs))

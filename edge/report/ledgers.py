@@ -1,7 +1,8 @@
 """The ledger in use, and what is done when it cannot take an event (reliability.md F14–F18).
 
-    disk full       ballast overboard; then acked events go, and at last the oldest unacked ones, the calm first, before the
-                    disk is so full that not even that could be written
+    disk full       ballast overboard; then what was kept for inquiry and acked events go, and at last the oldest unacked ones,
+                    the calm first, before the disk is so full that not even that could be written
+    file full       (its bound) the same, but for ballast and what stands beside it
     damaged, an I/O error, locked
                     set aside as `ledger-owing-…`, a new ledger with a new id; once the new one holds what the old one owed,
                     its name becomes `ledger-aside-…`, kept for inquiry
@@ -29,6 +30,7 @@ from .ballast import Ballast
 from .ledger import MEMORY, AckVerdict, DamagedError, Draft, Kept, Ledger
 from .remains import read_unacked
 
+ASIDES: Final = "ledger-aside-*.db"
 ASIDE_MAX: Final = 2  # settled ledgers kept for inquiry: 128 MiB
 OWING_MAX: Final = 8  # ledgers whose debts could not yet be settled
 CARRIED_MAX: Final = 10_000  # events carried into memory: 3 MB; the rest stays owed on the disk
@@ -37,6 +39,7 @@ RESERVE_BYTES: Final = 3 << 20  # below it nothing grows: room for the log of pr
 SETTLED_EVENTS: Final = (
     5_000  # taken over at once: 1.5 MB, half a second; so that a new ledger is there within 10 s (issue 4)
 )
+SETTLED_PAGES: Final = 3_072  # 12 MiB: what is owed waits in its own file rather than take the last room from what comes
 ANEW_EVENTS: Final = 64  # of one commit
 SPARE_PAGES: Final = 64  # free pages within the file that a commit may count on: 256 KiB
 
@@ -87,7 +90,7 @@ class Ledgers:
         self._entropy = entropy
         self._free = free
         self._ballast = Ballast(folder / "ballast", free)
-        self._debts: list[tuple[Path, Iterator[Kept]]] = []  # ledgers set aside, and what of them is not yet taken over
+        self._debts: list[_Debt] = []  # ledgers set aside
         self._full = False  # in memory for want of room: the file on disk is whole
         self._lost_ballast = False
         self.findings: list[Finding] = []
@@ -131,7 +134,9 @@ class Ledgers:
         room = 0
         while True:
             try:
-                if self.current.crowded or self._low():
+                if self.current.crowded:
+                    self._make_room(disk=False)
+                elif self._low():
                     self._make_room()
                 return self.current.append(drafts)
             except apsw.FullError:
@@ -220,11 +225,13 @@ class Ledgers:
             why = type(error).__name__.lower()
         self._replace(why)
 
-    def _make_room(self) -> bool:
-        """One step of making room; False when nothing is left to give."""
-        if self.current.durable and self._ballast.drop():
+    def _make_room(self, *, disk: bool = True) -> bool:
+        """One step of making room; False when nothing is left to give. `disk`: it is that which is full, and not our file."""
+        if disk and self.current.durable and self._ballast.drop():
             self._lost_ballast = True
             self.findings.append(Finding("disk-full", True))
+            return True
+        if disk and self.current.durable and _keep_newest(self._folder, ASIDES, 0):
             return True
         self.current.checkpoint()
         if self.current.prune():
@@ -266,7 +273,7 @@ class Ledgers:
             number = 1 + max((_number(path) for path in self._folder.glob("ledger-*.db")), default=0)
             _rename(self.path, self._folder / f"ledger-aside-{number:06}.db")
             _rename(self._next, self.path)
-            _keep_newest(self._folder, "ledger-aside-*.db", ASIDE_MAX)
+            _keep_newest(self._folder, ASIDES, ASIDE_MAX)
         self.current = self._open()
         self.findings.append(Finding("ledger-replaced", True, "rolled-back"))
         return True
@@ -348,23 +355,51 @@ class Ledgers:
         self._debts.clear()
         for path, head in [*self._owing(None)]:
             if path != self.path:
-                urgent = (kept for kept in read_unacked(path, self._node, head) if kept.urgent)
-                ledger.salvage(islice(urgent, SETTLED_EVENTS))
-                self._debts.append((path, read_unacked(path, self._node, head)))
+                debt = _Debt(path, self._node, head)
+                if _has_room(ledger):
+                    ledger.salvage(islice((kept for kept in debt.all() if kept.urgent), SETTLED_EVENTS))
+                self._debts.append(debt)
         self._settle_more(ledger)
 
     def _settle_more(self, ledger: Ledger) -> None:
         """The next events that are owed; a file that owes no more is kept for inquiry. A new start begins anew: same events."""
         room = SETTLED_EVENTS
-        while self._debts and room:
-            path, owed = self._debts[0]
-            page = list(islice(owed, room))
-            ledger.salvage(page)
+        while self._debts and room and _has_room(ledger):
+            debt = self._debts[0]
+            page = list(islice(debt.left, room))
+            try:
+                ledger.salvage(page)
+            except BaseException:
+                debt.left = debt.all()  # nothing of the page is stored; the rest no second time
+                raise
             room -= len(page)
             if room:
                 del self._debts[0]
-                _rename(path, self._folder / f"ledger-aside-{_number(path):06}.db")
-                _keep_newest(self._folder, "ledger-aside-*.db", ASIDE_MAX)
+                _rename(debt.path, self._folder / f"ledger-aside-{_number(debt.path):06}.db")
+                _keep_newest(self._folder, ASIDES, ASIDE_MAX)
+
+
+class _Debt:
+    """What a ledger that was set aside still owes. `head`: the last seq that it had promised."""
+
+    def __init__(self, path: Path, node: str, head: int | None) -> None:
+        self.path = path
+        self._node = node
+        self._head = head
+        self.left = self.all()  # not yet taken over
+
+    def all(self) -> Iterator[Kept]:
+        return read_unacked(self.path, self._node, self._head)
+
+
+def _has_room(ledger: Ledger) -> bool:
+    """Whether it may take over more; acked events give way to it."""
+    with suppress(apsw.FullError):
+        while ledger.room_pages < SETTLED_PAGES and ledger.durable:
+            if not ledger.prune():
+                return False
+        return True
+    return False
 
 
 def _number(path: Path) -> int:
@@ -384,6 +419,10 @@ def _rename(path: Path, to: Path) -> None:
             here.rename(to.with_name(to.name + suffix))
 
 
-def _keep_newest(folder: Path, pattern: str, most: int) -> None:
-    for old in sorted(folder.glob(pattern), key=_number)[:-most]:
+def _keep_newest(folder: Path, pattern: str, most: int) -> int:
+    """Delete all but so many; how many went."""
+    found = sorted(folder.glob(pattern), key=_number)
+    gone = found[: max(0, len(found) - most)]
+    for old in gone:
         _delete(old)
+    return len(gone)

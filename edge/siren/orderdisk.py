@@ -13,7 +13,7 @@ from typing import Any, Final
 import apsw
 
 from lanes.identity import STORE_ID_BYTES
-from lanes.store import HEADER, MARK_AT, StoreError, open_store, set_aside, was_ours
+from lanes.store import HEADER, MARK_AT, StoreError, open_store, set_aside, transaction, was_ours
 
 from .anchor import Anchor, read_anchor, write_anchor
 
@@ -160,7 +160,7 @@ class OrderDisk:
 
     def write(self, changes: Sequence[Change]) -> None:
         """All of them in one transaction. apsw.Error when the disk fails: then none."""
-        with self._db:
+        with transaction(self._db):
             for statement, values in changes:
                 self._db.execute(statement, values)
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('generation', ?)", (self._generation + 1,))

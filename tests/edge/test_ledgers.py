@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from cython_ext import ClockQuality, ClockSource
 from edge.report.ballast import BALLAST_BYTES, Ballast
-from edge.report.ledger import Draft, Ledger
+from edge.report.ledger import Draft, Kept, Ledger
 from edge.report.ledgers import SETTLED_EVENTS, Finding, Ledgers
 from lanes.envelope import Envelope, Kind, seal
 from lanes.orders import Ack
@@ -104,6 +105,110 @@ def test_room_again_brings_the_ballast_back_and_clears_the_trouble(tmp_path):
         ledgers.tend()
         assert Finding("disk-full", False) in ledgers.findings
         assert Ballast(tmp_path / "ballast", disk.free).aboard
+
+
+def test_a_ledger_at_its_bound_on_a_disk_with_room_is_no_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge.report.ledger.PAGES_MAX", 1_024)
+    with faulty_disk(tmp_path) as disk:
+        ledgers = open_ledgers(tmp_path, disk=disk)
+        stored = set()
+        for _ in range(40):
+            kept = ledgers.append([draft() for _ in range(500)])
+            stored |= {each.key for each in kept}
+            last = kept[-1]
+            ledgers.ack(Ack(b"journal1", last.ledger, last.seq, (), sha256(last.data).digest()))
+        assert (last.ledger, 1) not in {kept.key for kept in ledgers.latest(1 << 20)}, "acked events gave way"
+        assert ledgers.findings == []
+        assert (tmp_path / "ballast").exists()
+        for _ in range(40):
+            ledgers.append([draft() for _ in range(500)])
+        assert {code for code, _ in codes(ledgers)} == {"events-lost"}
+        assert (tmp_path / "ballast").exists()
+
+
+def test_what_is_kept_for_inquiry_goes_before_any_event_is_lost(tmp_path):
+    with faulty_disk(tmp_path) as disk:
+        ledgers = open_ledgers(tmp_path, disk=disk)
+        for _ in range(100):
+            ledgers.append([draft() for _ in range(100)])
+        keys = owed(ledgers)
+        ledgers._replace("test")
+        while ledgers.owes:
+            ledgers.tend()
+        aside = tmp_path / "ledger-aside-000001.db"
+        assert aside.stat().st_size > 2 << 20
+        (tmp_path / "ballast").unlink()
+        disk.room = disk.used()
+        keys |= {k.key for _ in range(80) for k in ledgers.append([draft() for _ in range(60)])}
+        assert not aside.exists()
+        assert ("events-lost", True) not in codes(ledgers)
+        assert keys == owed(ledgers)
+
+
+def test_what_a_full_file_cannot_take_over_waits_beside_it(tmp_path, monkeypatch):
+    """100,000 unacked events of a damaged ledger must neither end the node nor drive out what comes."""
+    monkeypatch.setattr("edge.report.ledger.PAGES_MAX", 1_024)
+    monkeypatch.setattr("edge.report.ledgers.SETTLED_PAGES", 600)
+    monkeypatch.setattr("edge.report.ledgers.SETTLED_EVENTS", 500)
+    ledgers = open_ledgers(tmp_path)
+    keys = {kept.key for _ in range(20) for kept in ledgers.append([draft() for _ in range(500)])}
+    ledgers.close()
+    damage(tmp_path / "ledger.db")
+    again = open_ledgers(tmp_path, 2)
+    for _ in range(30):
+        again.tend()
+    assert again.owes
+    new = {kept.key for kept in again.append([draft() for _ in range(500)])}
+    assert new <= owed(again)
+    taken: set[tuple[bytes, int]] = set()
+    while again.owes or owed(again):  # the controller is back: it acks what comes, and more follows
+        now = owed(again)
+        taken |= now
+        for ledger in {key[0] for key in now}:
+            seqs = {seq for of, seq in now if of == ledger}
+            last = next(k for k in again.pending(1 << 20, frozenset()) if k.key == (ledger, max(seqs)))
+            again.ack(Ack(b"journal1", ledger, last.seq, (), sha256(last.data).digest()))
+        again.tend()
+    assert len(keys & taken) >= len(keys) - 40
+    assert new <= taken
+    assert ("events-lost", True) not in codes(again)
+
+
+def test_what_a_full_disk_kept_from_being_taken_over_is_taken_later(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge.report.ledgers.SETTLED_EVENTS", 500)
+    ledgers = open_ledgers(tmp_path)
+    keys = {kept.key for _ in range(8) for kept in ledgers.append([draft() for _ in range(500)])}
+    ledgers._replace("test")
+    assert ledgers.owes
+
+    def full(_ledger: Ledger, events: Iterable[Kept]) -> None:
+        assert list(events)
+        raise apsw.FullError
+
+    with monkeypatch.context() as now:
+        now.setattr("edge.report.ledger.Ledger.salvage", full)
+        for _ in range(3):
+            ledgers.tend()
+    while ledgers.owes:
+        ledgers.tend()
+    assert keys == owed(ledgers)
+
+
+def test_of_what_cannot_be_kept_the_old_ledgers_go_first(tmp_path):
+    ledgers = open_ledgers(tmp_path)
+    ledgers.append([draft(), draft(urgent=True)])
+    old = ledgers.current.id
+    ledgers._replace("test")
+    ledgers.append([draft(), draft(urgent=True), draft()])
+    left = []
+    while ledgers.current.shed():
+        left.append(sorted((key[0] == old, key[1]) for key in owed(ledgers)))
+    assert left == [
+        [(False, 1), (False, 2), (False, 3), (True, 2)],
+        [(False, 2), (False, 3), (True, 2)],
+        [(False, 2), (False, 3)],
+        [(False, 3)],
+    ]
 
 
 @pytest.mark.parametrize("fault", ["sync_fails", "write_fails"])

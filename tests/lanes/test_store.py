@@ -3,7 +3,7 @@
 import apsw
 import pytest
 
-from lanes.store import StoreError, ThreadRunner, open_store, run_here
+from lanes.store import StoreError, ThreadRunner, open_store, run_here, transaction
 
 SCHEMA = "CREATE TABLE t (n INTEGER PRIMARY KEY)"
 
@@ -52,3 +52,21 @@ async def test_runners_keep_order():
     await run_here(done.append, 5)
     runner.close()
     assert done == list(range(6))
+
+
+def test_a_transaction_that_the_disk_breaks_in_the_midst_says_so_and_leaves_nothing(tmp_path):
+    """SQLite rolls back by itself then, and apsw alone would say that there is nothing to roll back."""
+    store = make(tmp_path / "f.db")
+    store.execute("CREATE TABLE long (data)")
+    store.pragma("max_page_count", 300)
+    for _ in range(2):
+        with pytest.raises(apsw.FullError), transaction(store):
+            for _ in range(10):
+                store.execute("INSERT INTO long VALUES (zeroblob(200000))")
+    with transaction(store):
+        store.execute("INSERT INTO t VALUES (1)")
+    assert store.execute("SELECT (SELECT count(*) FROM long), (SELECT count(*) FROM t)").fetchone() == (0, 1)
+    with pytest.raises(apsw.SQLError, match="no such table"), transaction(store):
+        store.execute("INSERT INTO nowhere VALUES (1)")
+    with pytest.raises(ZeroDivisionError), transaction(store):
+        store.execute(f"INSERT INTO t VALUES ({1 // 0})")
