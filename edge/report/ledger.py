@@ -272,7 +272,8 @@ class Ledger:
         """The last resort: drop unacked events, the oldest of the calm first. Returns (how many, first, last)."""
         for rank in (CALM, URGENT):
             old = self._db.execute(
-                "SELECT rank, ledger, seq FROM salvaged WHERE rank = ? ORDER BY ledger, seq LIMIT ?", (rank, PRUNE_EVENTS)
+                "SELECT rank, ledger, seq FROM salvaged WHERE rank = ? ORDER BY ledger, seq LIMIT ?",
+                (rank, PRUNE_EVENTS),
             ).fetchall()
             if old:
                 with transaction(self._db):

@@ -28,7 +28,7 @@ from lanes.store import StoreError
 
 from .ballast import Ballast
 from .ledger import MEMORY, AckVerdict, DamagedError, Draft, Kept, Ledger
-from .remains import read_unacked
+from .remains import Debt, read_unacked
 
 ASIDES: Final = "ledger-aside-*.db"
 ASIDE_MAX: Final = 2  # settled ledgers kept for inquiry: 128 MiB
@@ -39,7 +39,9 @@ RESERVE_BYTES: Final = 3 << 20  # below it nothing grows: room for the log of pr
 SETTLED_EVENTS: Final = (
     5_000  # taken over at once: 1.5 MB, half a second; so that a new ledger is there within 10 s (issue 4)
 )
-SETTLED_PAGES: Final = 3_072  # 12 MiB: what is owed waits in its own file rather than take the last room from what comes
+SETTLED_PAGES: Final = (
+    3_072  # 12 MiB: what is owed waits in its own file rather than take the last room from what comes
+)
 ANEW_EVENTS: Final = 64  # of one commit
 SPARE_PAGES: Final = 64  # free pages within the file that a commit may count on: 256 KiB
 
@@ -90,7 +92,7 @@ class Ledgers:
         self._entropy = entropy
         self._free = free
         self._ballast = Ballast(folder / "ballast", free)
-        self._debts: list[_Debt] = []  # ledgers set aside
+        self._debts: list[Debt] = []  # ledgers set aside
         self._full = False  # in memory for want of room: the file on disk is whole
         self._lost_ballast = False
         self.findings: list[Finding] = []
@@ -355,7 +357,7 @@ class Ledgers:
         self._debts.clear()
         for path, head in [*self._owing(None)]:
             if path != self.path:
-                debt = _Debt(path, self._node, head)
+                debt = Debt(path, self._node, head)
                 if _has_room(ledger):
                     ledger.salvage(islice((kept for kept in debt.all() if kept.urgent), SETTLED_EVENTS))
                 self._debts.append(debt)
@@ -377,19 +379,6 @@ class Ledgers:
                 del self._debts[0]
                 _rename(debt.path, self._folder / f"ledger-aside-{_number(debt.path):06}.db")
                 _keep_newest(self._folder, ASIDES, ASIDE_MAX)
-
-
-class _Debt:
-    """What a ledger that was set aside still owes. `head`: the last seq that it had promised."""
-
-    def __init__(self, path: Path, node: str, head: int | None) -> None:
-        self.path = path
-        self._node = node
-        self._head = head
-        self.left = self.all()  # not yet taken over
-
-    def all(self) -> Iterator[Kept]:
-        return read_unacked(self.path, self._node, self._head)
 
 
 def _has_room(ledger: Ledger) -> bool:

@@ -54,6 +54,19 @@ def read_unacked(path: Path, node: str, head: int | None = None) -> Iterator[Kep
             db.close()
 
 
+class Debt:
+    """What a ledger that was set aside still owes. `head`: the last seq that it had promised."""
+
+    def __init__(self, path: Path, node: str, head: int | None) -> None:
+        self.path = path
+        self._node = node
+        self._head = head
+        self.left = self.all()  # not yet taken over
+
+    def all(self) -> Iterator[Kept]:
+        return read_unacked(self.path, self._node, self._head)
+
+
 def _readable_meta(db: apsw.Connection) -> dict[str, Any]:
     """Its head, as far as it can be read: a name that is no text keeps none of the others from us."""
     found: dict[str, Any] = {}
