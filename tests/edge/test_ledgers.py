@@ -164,10 +164,10 @@ def test_what_a_full_file_cannot_take_over_waits_beside_it(tmp_path, monkeypatch
     while again.owes or owed(again):  # the controller is back: it acks what comes, and more follows
         now = owed(again)
         taken |= now
-        for ledger in {key[0] for key in now}:
-            seqs = {seq for of, seq in now if of == ledger}
-            last = next(k for k in again.pending(1 << 20, frozenset()) if k.key == (ledger, max(seqs)))
-            again.ack(Ack(b"journal1", ledger, last.seq, (), sha256(last.data).digest()))
+        for of in {each[0] for each in now}:
+            seqs = {seq for whose, seq in now if whose == of}
+            last = next(k for k in again.pending(1 << 20, frozenset()) if k.key == (of, max(seqs)))
+            again.ack(Ack(b"journal1", of, last.seq, (), sha256(last.data).digest()))
         again.tend()
     assert len(keys & taken) >= len(keys) - 40
     assert new <= taken
