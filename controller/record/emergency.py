@@ -36,6 +36,9 @@ FRAME: Final = struct.Struct(">4sIQIqq32s32sQI")
 FRAME_MAGIC: Final = b"BucE"
 HEAD_BYTES: Final = 512
 WIPE: Final = bytes(512)
+WRITE_BYTES: Final = (
+    65_536  # of one call: SQLite's unix VFS masks a length with 0x1ffff, and calls the rest a full disk
+)
 _FLAGS: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_SUPER_JOURNAL
 
 
@@ -97,7 +100,8 @@ class Emergency:
         if self._end + len(data) > self.bytes_max:
             raise StoreError(f"the emergency journal is full ({self.bytes_max >> 20} MiB)", self.path)
         try:
-            self._file.xWrite(data, self._end)
+            for first in range(0, len(data), WRITE_BYTES):
+                self._file.xWrite(data[first : first + WRITE_BYTES], self._end + first)
             self._file.xSync(apsw.SQLITE_SYNC_FULL)
         except apsw.Error as error:
             self._failed = str(error)

@@ -32,7 +32,7 @@ ID = b"journal1"
 class Desk:
     """A journal on a disk that fails on cue; its emergency journal stands on another one."""
 
-    def __init__(self, folder: Path, *, spare: bool = True) -> None:
+    def __init__(self, folder: Path, *, spare: bool = True, size: int = SIZE) -> None:
         self.folder, self.spare = folder, folder.parent / "spare" / "journal.emergency"
         self.clock = ManualClock()
         self.told: list[tuple[str, str, bool]] = []
@@ -43,7 +43,7 @@ class Desk:
             key=KEY,
             new_id=ID,
             controller="iasi",
-            spare=Spare(self.spare, SIZE) if spare else None,
+            spare=Spare(self.spare, size) if spare else None,
         )
         self.journal.notice = lambda *what: self.told.append(what)
 
@@ -110,6 +110,50 @@ async def test_a_failing_disk_hands_over_and_takes_back(folder: Path, fault: Cal
     assert verdict.whole, verdict
     assert verdict.rows == 1 + 3 + 40 + 2 + 1 + 1 + 1  # born, those, the head
     assert Emergency(desk.spare, ID, verdict.rows).empty
+
+
+@pytest.mark.parametrize("rows", [500, 1_000, 5_000])
+async def test_a_storm_that_shares_one_commit_fits_into_the_emergency_journal(folder: Path, rows: int) -> None:
+    with faulty_disk(folder) as disk:
+        desk = Desk(folder, size=8 << 20)
+        async with desk.running():
+            await desk.add(1)
+            full(disk)
+            await desk.add(rows)
+            assert desk.journal.emergency == "full"
+            assert desk.spare.read_bytes().count(b"BucE") == rows
+        desk.die()
+        disk.room = None
+        assert Desk(folder).subjects() == ["0", *map(str, range(rows))]
+
+
+async def test_a_disk_that_is_full_again_in_the_midst_of_a_merge_is_waited_for(folder: Path) -> None:
+    """Hours of an emergency do not fit into SQLite's cache: it writes before the commit, and rolls back by itself."""
+    with faulty_disk(folder) as disk:
+        desk = Desk(folder, size=8 << 20)
+        async with desk.running():
+            await desk.add(1)
+            full(disk)
+            await desk.add(20_000)
+            assert desk.journal.emergency == "full"
+            disk.room = disk.used() + (3 << 20)
+            for _ in range(2):
+                desk.clock.advance(RETRY_S)
+                await desk.add(1)
+                assert desk.journal.emergency == "full"
+            desk.die()
+            desk = Desk(folder, size=8 << 20)
+        async with desk.running():
+            assert desk.journal.emergency == "full"
+            disk.room = None
+            desk.clock.advance(RETRY_S)
+            await desk.add(1)
+            await desk.add(1)
+            assert desk.journal.emergency == ""
+        await desk.journal.close()
+    verdict = verify_journal(folder / "journal.db", KEYS, folder / "journal.head")
+    assert verdict.whole, verdict
+    assert verdict.rows == 1 + 1 + 20_000 + 2 + 2 + 1
 
 
 async def test_a_locked_database_is_merged_when_the_lock_is_gone(folder: Path) -> None:
