@@ -1,5 +1,6 @@
 """The journal keeps what it promised, in order, and says when it was touched."""
 
+import ast
 import asyncio
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controller.record import verify
 from controller.record.journal import Journal
 from controller.record.records import Record
 from controller.record.verify import verify_journal
@@ -202,3 +204,14 @@ async def test_a_damaged_snapshot_is_passed_over(original: Path, tmp_path: Path)
     path = tampered(original, tmp_path, "UPDATE snapshot SET state = X'a0'")
     assert open_journal(path).last_snapshot() is None
     assert verify_journal(path).why.startswith("its snapshot")
+
+
+def test_the_verifier_shares_no_code_with_the_writer() -> None:
+    """Nor with anything else of ours: one mistake must not hide another."""
+    tree = ast.parse(Path(verify.__file__).read_text())
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert not [node.module for node in imports if node.level]
+    roots = {str(name).partition(".")[0] for name in (*imported, *(node.module for node in imports))}
+    assert "apsw" in roots
+    assert not roots & {"bucium", "controller", "cython_ext", "edge", "firmware_bridge", "lanes"}

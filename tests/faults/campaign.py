@@ -20,6 +20,7 @@ from .seen import NS, now_ns
 from .world import World, WorldError
 
 LATE_MEAN_S: Final = 10.0
+MEMORY_MIB: Final = {"node": 64.0, "controller": 256.0}  # reliability.md I6: the most a process ever held
 CI: Final = {
     "kill controller": 10,
     "kill node": 10,
@@ -105,6 +106,9 @@ class Outcome:
                 found.append(
                     f"after {kind}: serving again after {sum(served) / len(served):.1f} s, at most {limit_s:g} s"
                 )
+        for kind, most in MEMORY_MIB.items():
+            if (peak := self.peaks_mib.get(kind, 0.0)) > most:
+                found.append(f"I6 a {kind} held {peak:.0f} MiB, at most {most:g} MiB")
         return found + self._unseen()
 
     def _unseen(self) -> list[str]:

@@ -181,6 +181,9 @@ def test_a_campaign_is_red_for_each_reason() -> None:
     slow = outcome(run("kill controller"))
     slow.runs[0].serving_s = 5.1
     assert "serving again after 5.1 s" in slow.judge()[0]
+    large = outcome(run("kill node"))
+    large.peaks_mib = {"node": 64.6, "controller": 200.0}
+    assert large.judge() == ["I6 a node held 65 MiB, at most 64 MiB"]
 
 
 def test_a_whole_campaign_must_have_seen_every_moment() -> None:
