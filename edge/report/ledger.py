@@ -271,14 +271,14 @@ class Ledger:
     def shed(self) -> tuple[int, int, int] | None:
         """The last resort: drop unacked events, the oldest of the calm first. Returns (how many, first, last)."""
         for rank in (CALM, URGENT):
-            old = self._db.execute(
+            old: list[Any] = self._db.execute(
                 "SELECT rank, ledger, seq FROM salvaged WHERE rank = ? ORDER BY ledger, seq LIMIT ?",
                 (rank, PRUNE_EVENTS),
             ).fetchall()
             if old:
                 with transaction(self._db):
                     self._db.executemany("DELETE FROM salvaged WHERE rank = ? AND ledger = ? AND seq = ?", old)
-                return len(old), int(old[0][2]), int(old[-1][2])
+                return len(old), old[0][2], old[-1][2]
             found = self._db.execute(
                 "SELECT seq FROM outbox WHERE rank = ? AND seq < ? ORDER BY seq LIMIT ?",
                 (rank, self.head, PRUNE_EVENTS),
