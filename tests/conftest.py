@@ -12,7 +12,13 @@ from tests.kit import brokers, watched
 watched.begin()
 CI = os.environ.get("CI") == "true"
 # How quick the machine is says nothing about the code: a timed figure is never in an assert, nor in Hypothesis' own.
-settings.register_profile("bucium", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "bucium",
+    settings.default,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=int(os.environ.get("BUCIUM_EXAMPLES", "100")),
+)
 settings.load_profile("bucium")
 
 
