@@ -16,8 +16,9 @@ cdef extern from "stdlib.h" nogil:
     int posix_memalign(void** memory, size_t alignment, size_t size)
 
 cdef enum:
-    # What a step can say of one point, by its own kind of change: troubles of its sample or of staleness (cleared and raised), the end
-    # of flapping (as much), drift or the end of chatter, a Level and its chatter, a Level that a dependency held back, a re-alarm.
+    # What a step can say of one point, by its own kind of change: troubles of its sample or of staleness (cleared and
+    # raised), the end of flapping (as much), drift or the end of chatter, a Level and its chatter, a Level that a dependency
+    # held back, a re-alarm.
     OWN_MOST = 11
     GROUP_MOST = 2  # each time a group is counted: its trouble, its Level
     PARTNER_MOST = 2  # another point that a first signal confirms: its Level and its chatter
@@ -149,7 +150,8 @@ cdef int make_room(Core* core, list index, uint32_t told_at_once) except -1:
 cdef uint64_t step_most(Core* core, list index) except 0:
     """The most transitions that one step makes: a deadline, a sample, or a point taken over. README.md §13.
 
-    A first signal confirms every other point of its groups that has a dependency too, each once, and each has its own groups counted.
+    A first signal confirms every other point of its groups that has a dependency too, each once, and each has its own groups
+    counted.
     """
     cdef uint64_t most = 0, own
     cdef uint32_t i, link, m, other

@@ -253,7 +253,7 @@ cdef inline void judge(
             return
     blind = blindness(rule, value, status)
     fail |= blind if blind else doubts(rule, hot, warm, at_ns, value, status, in_order)
-    trouble = (fail & ~HINDSIGHT) | (T_SPIKE if fail & HINDSIGHT else 0)
+    trouble = (fail & ~<uint32_t> HINDSIGHT) | <uint32_t> (T_SPIKE if fail & HINDSIGHT else 0)
     if fail & HINDSIGHT:
         core.counts[C_SPIKES] += 1
         fail &= ~<uint32_t> HINDSIGHT
@@ -273,7 +273,7 @@ cdef inline void judge(
         hot.last_ns = at_ns
         warm.last_status = status
         if not warm.trouble & T_FLAPPING:
-            trouble |= warm.trouble & ~T_SAMPLE
+            trouble |= warm.trouble & ~<uint32_t> T_SAMPLE
         else:
             trouble |= warm.trouble
     else:

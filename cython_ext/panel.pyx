@@ -18,7 +18,7 @@ from cython_ext.judge cimport drop_level
 from cython_ext.queue cimport NEVER, arm
 from cython_ext.snapshot cimport load, save
 from cython_ext.state cimport (
-    R_RESET, RECORD_BYTES, W_DRIFT, W_RATE, Beat, Core, Event, Extra, Hot, Node, Record, Rule, Warm,
+    R_RESET, RECORD_BYTES, W_DRIFT, W_RATE, Beat, Event, Extra, Hot, Node, Record, Rule, Warm,
 )
 from cython_ext.sweep cimport run
 from cython_ext.verdict cimport adopt, declare, full, restate, vote

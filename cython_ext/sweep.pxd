@@ -60,7 +60,7 @@ cdef inline Py_ssize_t run(Core* core, const char* first, Py_ssize_t n, int64_t 
 cdef inline const char* sweep(
     Core* core, const char* record, const char* end, Py_ssize_t ahead, int64_t now_ns, uint64_t* exact
 ) noexcept nogil:
-    """Judge the records up to `end`, or to the one that must wait until there is room; `exact`: more were judged the exact way."""
+    """Judge the records up to `end`, or to the one that must wait for room; `exact`: more were judged the exact way."""
     return plain(core, record, end, ahead, now_ns, exact) if core.plain else checked(core, record, end, ahead, now_ns, exact)
 
 

@@ -8,10 +8,10 @@ from cython_ext.due cimport due
 from cython_ext.filters cimport rewindow, used_up
 from cython_ext.queue cimport arm
 from cython_ext.state cimport (
-    C_CHATTER, C_TRANSITIONS, F_CONFIRMED, F_LOWERED, LOWERED, NOWHERE, R_DEPENDENCY, R_PLAN, R_QUALITY, R_RESTART, R_VOTE, RAISED, RESTATED,
-    T_CHATTER, T_DIRTY, T_FAILED, T_FLAPPING, T_NOT_A_NUMBER, T_OPERATOR_SPAN, T_SAMPLE, T_SENSOR_SPAN, T_VOTE_DEGRADED,
-    TROUBLE_CLEARED, TROUBLE_RAISED, UNSET, W_DRIFT,
-    Core, Event, Group, Member, Rule, Warm,
+    C_CHATTER, C_TRANSITIONS, F_CONFIRMED, F_LOWERED, LOWERED, NOWHERE, R_DEPENDENCY, R_PLAN, R_QUALITY, R_RESTART,
+    R_VOTE, RAISED, RESTATED, T_CHATTER, T_DIRTY, T_FAILED, T_FLAPPING, T_NOT_A_NUMBER, T_OPERATOR_SPAN, T_SAMPLE,
+    T_SENSOR_SPAN, T_VOTE_DEGRADED, TROUBLE_CLEARED, TROUBLE_RAISED, UNSET, W_DRIFT, Core, Event, Group, Member, Rule,
+    Warm,
 )
 
 
@@ -255,7 +255,7 @@ cdef inline void resettle(Core* core, uint32_t i, int64_t now_ns) noexcept nogil
 
 
 cdef inline void adopt(Core* core, uint32_t index, int64_t now_ns, bint alike) noexcept nogil:
-    """Its state has come from elsewhere: arm its deadline and, unless the configuration is alike, leave Levels it does not have."""
+    """Its state has come from elsewhere: arm its deadline and, unless all is alike, leave Levels it does not have."""
     if index < core.points:
         if not alike:
             resettle(core, index, now_ns)
