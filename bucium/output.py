@@ -54,14 +54,21 @@ def there(path: Path) -> Path:
     return path
 
 
+GAP: Final = 2  # between columns
+
+
 def table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], empty: str = "none") -> None:
     """A table for people; `empty` stands where there are no rows."""
     if not rows:
         say(f"{title}: {empty}")
         return
     drawn = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
+    words = [
+        max((len(word) for row in rows for word in row[place].split()), default=1) for place in range(len(columns))
+    ]
+    room = sum(words) + GAP * len(columns) <= PEOPLE.width  # then no word need be broken
+    for column, longest in zip(columns, words, strict=True):
+        drawn.add_column(column, overflow="fold", min_width=longest if room else None)
     for row in rows:
         drawn.add_row(*(_escape(cell) for cell in row))
     PEOPLE.print(drawn)

@@ -59,7 +59,9 @@ def _backlog(kept: dict[str, int]) -> str:
 def _point(row: dict[str, Any]) -> tuple[str, ...]:
     trouble = row.get("trouble", [])
     words = ", ".join(trouble) if isinstance(trouble, list) else str(trouble)
-    return (*(str(row.get(name, "")) for name in ("id", "level", "value", "unit")), words)
+    value = row.get("value", "")
+    shown = f"{value:.7g}" if isinstance(value, float) else str(value)  # a single-precision value has no more digits
+    return (str(row.get("id", "")), str(row.get("level", "")), shown, str(row.get("unit", "")), words)
 
 
 @app.command()
