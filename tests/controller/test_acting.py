@@ -185,7 +185,7 @@ def test_people_of_two_centres_where_the_policy_asks_for_them(tmp_path: Path) ->
         (RequestSiren(("ungheni",), "nothing", Mode.LIVE, 0, "x"), "no pattern"),
         (RequestSiren(("ungheni",), "dezastre", Mode.LIVE, 400, "x"), "longer than dezastre"),
         (RequestSiren((), "dezastre", Mode.LIVE, 0, "x"), "at least one zone"),
-        (RequestSiren(("moon",), "dezastre", Mode.LIVE, 0, "x"), "not named for zone moon"),
+        (RequestSiren(("moon",), "dezastre", Mode.LIVE, 0, "x"), "no zone 'moon'; it has: ungheni"),
         (replace(REQUEST, sirens=("s9",)), "siren s9 is none of ungheni"),
         (replace(REQUEST, sirens=("s1", "s9")), "siren s9 is none of ungheni"),
     ],

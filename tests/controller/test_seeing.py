@@ -179,7 +179,7 @@ def test_the_desk_shows_it_and_says_what_is_missing(capsys: pytest.CaptureFixtur
     show_sights({"points": points, "instructions": {"ro": "Urcați."}})
     said = " ".join(capsys.readouterr().out.split())
     for words in (
-        "danger in 30.0 min",
+        "danger in 30 min",
         "45.44000, 28.03000",
         "ntp, at most 12 ms",
         "Urcați.",

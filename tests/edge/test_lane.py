@@ -188,6 +188,7 @@ def test_a_new_alarm_does_not_wait_behind_a_backlog(tmp_path):
 
 def test_silence_is_a_cut_off_after_ten_seconds_and_a_beat_ends_it(tmp_path):
     async def scenario(world):
+        world.far.acking = False
         world.start(world.far.run())
         began = world.clock.monotonic_ns()
         await until(lambda: world.cuts)
