@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +79,10 @@ def small_release(folder: Path, version: str) -> Path:
     wheels = folder / f"set-{version}" / "wheels"
     wheels.mkdir(parents=True)
     small_wheel(wheels, version)
-    [pip] = (Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl")
+    # Debian keeps the wheels that a new environment begins with in a folder of its own.
+    elsewhere = sysconfig.get_config_var("WHEEL_PKG_DIR") or "/usr/share/python-wheels"
+    folders = (Path(ensurepip.__file__).parent / "_bundled", Path(elsewhere))
+    pip = next(wheel for each in folders for wheel in each.glob("pip-*.whl"))
     shutil.copy(pip, wheels)
     return packed(wheels.parent, folder / version)
 
