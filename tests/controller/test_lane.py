@@ -18,7 +18,7 @@ from lanes.envelope import Kind, Opened, open_envelope, peek
 from lanes.link import Message
 from lanes.orders import Ack
 from tests.kit.control_room import GROUP, ControlRoom, FakeNode, report_topic, until
-from tests.kit.plans import PLAN, signed, with_keys
+from tests.kit.plans import PLAN, QUIET, signed, with_keys
 
 
 class Gate:
@@ -166,21 +166,6 @@ async def test_signed_and_unsigned_floods_delay_no_good_nodes_alarm(world: World
         taken = world.control.lane.counts["reports"] - 10
         assert garbage or taken <= REPORTS.burst + 2 * REPORTS.trickle
         assert ("node-flooding", "n1") in world.control.codes()
-
-
-QUIET = """
-[[zone]]
-id = "sculeni"
-timezone = "Europe/Chisinau"
-
-[[point]]
-id = "gauge3"
-node = "n3"
-zones = ["sculeni"]
-hazard = "flood"
-unit = "m"
-alarm = { raise = 3.0, clear = 2.8 }
-"""
 
 
 async def test_of_a_storm_what_may_sound_a_siren_is_opened_first(tmp_path: Path) -> None:

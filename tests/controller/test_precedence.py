@@ -10,21 +10,8 @@ from controller.precedence import FIRST_IN_A_ROW, Precedence, Waiting, nodes_fir
 from lanes.link import Message
 from lanes.plan import Plan
 from lanes.settings import parse
-from tests.kit.plans import PLAN
+from tests.kit.plans import PLAN, QUIET
 
-QUIET = """
-[[zone]]
-id = "sculeni"
-timezone = "Europe/Chisinau"
-
-[[point]]
-id = "gauge3"
-node = "n3"
-zones = ["sculeni"]
-hazard = "flood"
-unit = "m"
-alarm = { raise = 3.0, clear = 2.8 }
-"""
 BY_HAND = (
     QUIET
     + """

@@ -60,6 +60,20 @@ mode = "automatic"
 pattern = "dezastre"
 reflex = true
 """
+# More of it: a node and a zone that only ask people.
+QUIET = """
+[[zone]]
+id = "sculeni"
+timezone = "Europe/Chisinau"
+
+[[point]]
+id = "gauge3"
+node = "n3"
+zones = ["sculeni"]
+hazard = "flood"
+unit = "m"
+alarm = { raise = 3.0, clear = 2.8 }
+"""
 
 PEOPLE = ("ana", "ion")
 
