@@ -3,7 +3,8 @@
     a vote over points of several nodes    its verdict is the controller's own: it raises and clears
     everything else                        the node's events are authoritative. The Panel may add a raise, marked, when the node's
                                            own has not come within 2 s; it never clears what a node said. A difference of more
-                                           than 10 s is Trouble
+                                           than 10 s is Trouble. What telemetry said before the node's word is no evidence
+                                           against it: after an outage the alarm lane may be back first
 
 The event key of a verdict of ours is (controller, journal id, seq of its row). What it raised without a node's signature sounds
 nothing by itself: an order needs evidence that nodes have signed.
@@ -18,7 +19,7 @@ from cython_ext.wire_data import AliasTable, decode_data
 from cython_ext.wire_feed import feed_wire
 from lanes.identity import EventKey
 from lanes.keys import Mode
-from lanes.plan import Point
+from lanes.plan import Group, Point
 
 from .alarm.changes import Reading
 from .deciding import Deciding
@@ -31,6 +32,7 @@ ADD_AFTER_NS: Final = 2 * NS_PER_S  # telemetry is quicker than a commit at the 
 DIFFER_NS: Final = 10 * NS_PER_S  # design §2.3
 SETTLE_NS: Final = 60 * NS_PER_S  # after a start: births, and the Panel's own delays
 LOOK_NS: Final = NS_PER_S
+EVIDENCE_NS: Final = 3 * NS_PER_S  # a sample this much before a difference was seen may have made it; an older one did not
 BLIND: Final = Trouble.MISSING | Trouble.STALE
 
 
@@ -168,9 +170,21 @@ class Watchdog:
         watch = self._differs.setdefault(index, _Watch(now_ns))
         if now_ns - watch.since_ns >= DIFFER_NS:
             room.trouble("watchdog-differs", judged, True)
-        if ours > theirs and now_ns - watch.since_ns >= ADD_AFTER_NS and self._held(index) < ours:
+        late = now_ns - watch.since_ns >= ADD_AFTER_NS
+        if (
+            ours > theirs
+            and late
+            and self._held(index) < ours
+            and self._seen_since(index, watch.since_ns - EVIDENCE_NS)
+        ):
             watch.added = True
             self._verdict(index, Cause.RAISED, theirs, ours, Reason.THRESHOLD, watched=True)
+
+    def _seen_since(self, index: int, since_ns: int) -> bool:
+        """Whether a point has been measured since then; of a vote, whether one of its points has."""
+        ids, item = self.room.plan.judged_ids, self.room.plan.judged(self.room.plan.judged_ids[index])
+        points = [ids.index(name) for name in item.points] if isinstance(item, Group) else [index]
+        return any(self.panel.last_ns(point) >= since_ns for point in points)
 
     def _was_reset(self, judged: str) -> bool:
         word = self.room.fold.points.get(judged)

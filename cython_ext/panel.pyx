@@ -243,6 +243,10 @@ cdef class Panel:
         cdef uint32_t i = self._index(index, True)
         return self.core.hot[i].last if i < self.core.points else float(self.core.groups[i - self.core.points].real)
 
+    def last_ns(self, index):
+        """When the last sample that a point took was measured, on the Panel's clock; below zero: none yet."""
+        return self.core.hot[self._index(index, False)].last_ns
+
     def qc(self, index):
         """The QARTOD flag of the point's last sample."""
         return QcFlag(self.core.warm[self._index(index, False)].qc)

@@ -104,6 +104,25 @@ def test_the_nodes_event_takes_its_place_and_the_difference_ends(control: Contro
     assert ("watchdog-differs", "gauge") not in control.codes()
 
 
+def test_what_telemetry_said_before_the_nodes_word_adds_nothing(control: ControlRoom) -> None:
+    """The broker was away; the alarm lane is back first, and says that the water has fallen."""
+    telemetry = Telemetry(control)
+    node = control.node("n1")
+    telemetry.hold(3, gauge=1.0)
+    telemetry.hold(1, gauge=3.5)
+    control.hear(node, node.level("gauge", Level.NORMAL, Level.ALARM))
+    control.wait(4)  # no telemetry, and not yet so long that the point is stale
+    control.hear(node, node.level("gauge", Level.ALARM, Level.NORMAL))
+    control.wait(4)
+    alarm = control.room.book.at("ungheni", Hazard.FLOOD)
+    assert alarm is not None
+    assert alarm.level is Level.NORMAL
+    telemetry.hold(4, gauge=3.5)  # now it is the newer of the two
+    alarm = control.room.book.at("ungheni", Hazard.FLOOD)
+    assert alarm is not None
+    assert [(part.watched, part.reading.level) for part in alarm.parts if part.reading.level] == [(True, Level.ALARM)]
+
+
 def test_it_never_clears_what_a_node_said(control: ControlRoom) -> None:
     telemetry = Telemetry(control)
     node = control.node("n1")

@@ -173,7 +173,9 @@ class Seen:
         if any(permit.line == siren and permit.covers(at_ns) for permit in self.monitor.permits):
             return False
         silent = at_ns - self.heard_ns[node] >= CUT_OFF_NS - SLACK_NS
-        owed = any(at_ns - self.told[key].at_ns >= CUT_OFF_NS - SLACK_NS for key in self._owed[node])
+        # From when it was minted: while the broker was away it could not be seen on the wire.
+        minted_ns = (self.told[key].event.monotonic_ns for key in self._owed[node])
+        owed = any(at_ns - since_ns >= CUT_OFF_NS - SLACK_NS for since_ns in minted_ns)
         return (silent or owed) and self.highest(node, at_ns - SAMPLE_NS, at_ns) >= site.RAISE[site.SIREN_LEVEL]
 
     def posted(self, node: str) -> None:

@@ -29,6 +29,7 @@ def test_a_slow_disk_alone_loses_nothing() -> None:
 
 
 @pytest.mark.root
+@pytest.mark.timeout(480)  # what the planted bug has lost is waited for, a minute each time
 @pytest.mark.parametrize("kind", ["power cut node", "power cut controller"])
 def test_synchronous_normal_is_found_by_a_power_cut(kind: str) -> None:
     if why := PowerDisk.missing():
