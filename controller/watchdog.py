@@ -32,7 +32,9 @@ ADD_AFTER_NS: Final = 2 * NS_PER_S  # telemetry is quicker than a commit at the 
 DIFFER_NS: Final = 10 * NS_PER_S  # design §2.3
 SETTLE_NS: Final = 60 * NS_PER_S  # after a start: births, and the Panel's own delays
 LOOK_NS: Final = NS_PER_S
-EVIDENCE_NS: Final = 3 * NS_PER_S  # a sample this much before a difference was seen may have made it; an older one did not
+EVIDENCE_NS: Final = (
+    3 * NS_PER_S
+)  # a sample so long before a difference was seen may have made it; an older one did not
 BLIND: Final = Trouble.MISSING | Trouble.STALE
 
 
